@@ -1,0 +1,154 @@
+"""Rows as values: what the store keeps, and what its units give and take. Times are aware datetimes in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import field, frozen
+
+from wegent.core.model import StreamId
+
+
+@frozen
+class User:
+    """A person. `role` is admin or user; `password_hash` None: no password login."""
+
+    id: int
+    user_name: str
+    password_hash: str | None
+    role: str
+    active: bool
+    created_at: datetime
+    avatar: str | None = None
+
+
+@frozen
+class Token:
+    """An issued token that can be listed and revoked; `jti` is its name in the JWT."""
+
+    jti: str
+    user_id: int
+    scope: str
+    name: str
+    claims: Mapping[str, Any]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None = None
+
+
+@frozen
+class Kind:
+    """A resource of protocol §10. `user_id` None: public. `body` holds metadata and spec as they were written."""
+
+    id: int
+    user_id: int | None
+    kind: str
+    namespace: str
+    name: str
+    body: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@frozen
+class Task:
+    """A conversation. `revision` and `last_message_id` are the counters of protocol §1; `options` as first asked."""
+
+    id: int
+    owner_id: int
+    team_id: int
+    team_name: str
+    title: str
+    status: str
+    progress: int
+    revision: int
+    last_message_id: int
+    is_group_chat: bool
+    task_type: str
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None = None
+    device_id: str | None = None
+    deleted: bool = False
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class Subtask:
+    """One message of a task; an ASSISTANT one is also the run that makes it.
+
+    `revision` is the task's at this row's last change. `answers` is the USER row that an ASSISTANT row replies to,
+    `sender_id` the user who sent the message, or asked for the run. `content`, `thinking` and `values` are what the
+    attempt had said when it ended; while it runs, the saved parts of its stream say more (`Unit.saved_stream`).
+    `lease` and `owner` are set while RUNNING or CANCELLING; `claimable_at` is when a PENDING row may be claimed by
+    anybody, although nobody released it.
+    """
+
+    id: int
+    task_id: int
+    message_id: int
+    revision: int
+    attempt: int
+    role: str
+    sender_id: int
+    sender_name: str
+    status: str
+    progress: int
+    created_at: datetime
+    updated_at: datetime
+    prompt: str = ""
+    content: str = ""
+    thinking: str = ""
+    values: tuple[Mapping[str, Any], ...] = ()
+    result: Mapping[str, Any] = field(factory=dict)
+    error_message: str | None = None
+    error_type: str | None = None
+    contexts: tuple[Mapping[str, Any], ...] = ()
+    client_message_id: str | None = None
+    answers: int | None = None
+    bot_name: str = ""
+    shell_type: str = ""
+    target: str = ""
+    owner: str | None = None
+    lease: str | None = None
+    on_lost: str = "fail"
+    reason: str | None = None
+    lost_attempts: int = 0
+    claimable_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    options: Mapping[str, Any] = field(factory=dict)
+    deleted: bool = False
+
+
+@frozen
+class Member:
+    """A user's place in a group chat; the owner of a task has none. `removed_at` set: no longer a member."""
+
+    task_id: int
+    user_id: int
+    user_name: str
+    role: str
+    joined_at: datetime
+    removed_at: datetime | None = None
+    last_read_message_id: int = 0
+
+
+@frozen
+class SavedPart:
+    """A piece of a running stream as saved beside its row: text at an offset, or (`channel` value) a value as JSON."""
+
+    stream: StreamId
+    channel: str
+    offset: int
+    text: str
+
+
+@frozen
+class OwnerBeat:
+    """The last beat of a lease owner. `beat` only grows; nobody compares the clocks of two machines."""
+
+    owner: str
+    beat: int
