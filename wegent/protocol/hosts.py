@@ -1,0 +1,59 @@
+"""Calls of executor hosts that are not the server (protocol section 7.1)."""
+
+from attrs import field, frozen
+
+from wegent.protocol.fields import COUNT, FILLED, ID, PERCENT, SOME, Each, Text, Whole
+from wegent.protocol.jobs import Job
+from wegent.protocol.limits import MAX_FETCH_WAIT_S, MAX_LIST, MAX_NAME
+from wegent.protocol.runner import ReportedResult, RunnerMessage
+from wegent.protocol.status import Status
+from wegent.protocol.tasks import Subtask
+
+
+@frozen(kw_only=True)
+class FetchTasks:
+    """`POST /tasks/fetch`: claim waiting runs of some targets, waiting up to `wait_s` seconds for one."""
+
+    executor: str = field(validator=Text(1, MAX_NAME))
+    targets: tuple[str, ...] = field(validator=Each(Text(1, MAX_NAME)))
+    limit: int = field(validator=Whole(1, MAX_LIST))
+    wait_s: int = field(default=0, validator=Whole(0, MAX_FETCH_WAIT_S))
+
+
+@frozen(kw_only=True)
+class FetchedTasks:
+    """Reply to `FetchTasks`."""
+
+    tasks: tuple[Job, ...]
+
+
+@frozen(kw_only=True)
+class ReportStatus:
+    """`PUT /tasks/{id}/status`: what a run said since the last report; renews its lease."""
+
+    subtask_id: int = field(validator=ID)
+    attempt: int = field(validator=ID)
+    lease: str = field(validator=FILLED)
+    status: Status | None = None
+    progress: int | None = field(default=None, validator=PERCENT)
+    events: tuple[RunnerMessage, ...] | None = field(default=None, validator=SOME)
+    result: ReportedResult | None = None
+    error_message: str | None = None
+    error_type: str | None = None
+
+
+@frozen(kw_only=True)
+class ReportReply:
+    """Reply to `ReportStatus`; `offset` is the log's length, `cancel` asks the host to stop the run."""
+
+    subtask_id: int
+    status: Status
+    offset: int = field(validator=COUNT)
+    cancel: bool
+
+
+@frozen(kw_only=True)
+class SubtaskList:
+    """Reply to `GET /tasks/{id}/subtasks`."""
+
+    subtasks: tuple[Subtask, ...]
