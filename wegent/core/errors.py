@@ -157,7 +157,7 @@ class RunFailed(WegentError):
 
     code = "INTERNAL"
 
-    def __init__(self, sentence: str, /, *, type: str = "internal") -> None:  # noqa: A002 - the protocol's name
+    def __init__(self, sentence: str, /, *, type: str = "internal") -> None:
         super().__init__(sentence, type=type)
         self.type = type
 

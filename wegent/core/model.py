@@ -65,7 +65,7 @@ Entry = Text | Value
 
 @frozen
 class Snapshot:
-    """All that a stream holds: the text of each channel from `since` on (from 0 where not asked), every value newest."""
+    """All that a stream holds: the text of each channel from `since` on (else from 0), every value newest."""
 
     texts: Mapping[str, str]
     values: tuple[Value, ...] = ()

@@ -134,7 +134,9 @@ class Unit(ABC):
     def subtask(self, subtask_id: int) -> Subtask | None: ...
 
     @abstractmethod
-    def add_subtask(self, *, task: Task, message_id: int, role: str, sender_id: int, status: str, **fields: Any) -> Subtask:
+    def add_subtask(
+        self, *, task: Task, message_id: int, role: str, sender_id: int, status: str, **fields: Any
+    ) -> Subtask:
         """A new row of attempt 1, its revision the task's."""
 
     @abstractmethod

@@ -1,0 +1,42 @@
+"""Whether this worker lives, and whether it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from wegent.core.errors import WegentError
+
+Check = Callable[[], Awaitable[None]]
+"""Returns if the part works; raises `WegentError` with a sentence if not."""
+
+
+class Health:
+    """Checks by name, made anew each time somebody asks."""
+
+    def __init__(self, *, timeout: float = 3.0) -> None:
+        self._checks: dict[str, Check] = {}
+        self._timeout = timeout
+        self.draining = False
+
+    def add(self, name: str, check: Check) -> None:
+        """Ask `check` from now on."""
+        self._checks[name] = check
+
+    async def ready(self) -> tuple[bool, dict[str, str]]:
+        """Whether all is well, and a word on each part."""
+        words: dict[str, str] = {"draining": "yes"} if self.draining else {}
+        async with trio.open_nursery() as nursery:
+            for name, check in self._checks.items():
+                nursery.start_soon(self._ask, name, check, words)
+        return not self.draining and all(word == "ok" for word in words.values()), dict(sorted(words.items()))
+
+    async def _ask(self, name: str, check: Check, words: dict[str, str]) -> None:
+        words[name] = f"no answer within {self._timeout:g} s"
+        try:
+            with trio.move_on_after(self._timeout):
+                await check()
+                words[name] = "ok"
+        except WegentError as error:
+            words[name] = error.sentence

@@ -1,0 +1,163 @@
+"""What waits for one connection: bounded, pulled, conflating."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from wegent.core.catchup import CatchUp
+
+if TYPE_CHECKING:
+    from wegent.core.catchup import Delta
+    from wegent.core.model import StreamId
+    from wegent.core.ports.wire import Wire
+
+
+@frozen
+class OutboxLimits:
+    """In bytes. Above `high` deltas are conflated; past `hard` the connection is closed and comes back."""
+
+    high: int = 65_536
+    hard: int = 4_194_304
+
+
+class Drain(ABC):
+    """Empties outboxes into connections."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def notify(self, outbox: Outbox) -> None:
+        """There is something to take. Not called again until `scheduled` was set to False by the drain."""
+
+
+class Outbox:
+    """Frames, acks and stream cursors waiting for one connection, in order.
+
+    `put` and its like never wait. Whoever drains it calls `take`, which makes the bytes when their turn comes: so an
+    ending stays behind its text even where that text was never queued. A reader that is slow gets no more deltas
+    queued above `limits.high`; one cursor a stream stands in their place (protocol §6.4).
+
+    Rooms write to `queue`, `size` and `scheduled` directly, in their inner loop.
+    """
+
+    __slots__ = ("_overflow", "drain", "lagging", "limits", "queue", "scheduled", "size", "wire")
+
+    def __init__(self, wire: Wire, limits: OutboxLimits, overflow: Callable[[], None]) -> None:
+        self.wire = wire
+        self.limits = limits
+        self.queue: list[bytes | CatchUp] = []
+        self.size = 0
+        self.scheduled = False
+        self.drain: Drain | None = None
+        self.lagging: dict[StreamId, CatchUp] | None = None
+        self._overflow = overflow
+
+    def attach(self, drain: Drain) -> None:
+        """Let `drain` have what waits here, and all that follows."""
+        self.drain = drain
+        self.scheduled = False
+        if self.queue:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Tell the drain, unless it knows."""
+        if not self.scheduled and self.drain is not None:
+            self.scheduled = True
+            self.drain.notify(self)
+
+    def put(self, frame: bytes) -> None:
+        """Queue an event or an ack. Past the hard limit the connection is given up."""
+        self.queue.append(frame)
+        self.size += len(frame)
+        if not self.scheduled:
+            self.schedule()
+        if self.size > self.limits.hard:
+            self._overflow()
+
+    def put_delta(self, delta: Delta) -> None:
+        """Queue a delta, or let its stream's cursor stand for it."""
+        stream = delta.chunk.stream
+        if self.lagging is not None and (cursor := self.lagging.get(stream)) is not None:
+            cursor.miss(delta.chunk.values)
+        elif self.size < self.limits.high:
+            frame = delta.spell(self.wire)
+            self.queue.append(frame)
+            self.size += len(frame)
+        else:
+            self.put_cursor(CatchUp.behind(delta))
+        self.schedule()
+
+    def put_cursor(self, cursor: CatchUp) -> None:
+        """Queue everything from the cursor to its stream's end, as of when its turn comes."""
+        self.drop_cursor(cursor.replica.stream)
+        if self.lagging is None:
+            self.lagging = {}
+        self.lagging[cursor.replica.stream] = cursor
+        self.queue.append(cursor)
+        self.schedule()
+
+    def drop_cursor(self, stream: StreamId) -> CatchUp | None:
+        """Take the stream's cursor out, if there is one."""
+        cursor = None if self.lagging is None else self.lagging.pop(stream, None)
+        if cursor is not None:
+            self.queue.remove(cursor)
+            self.lagging = self.lagging or None
+        return cursor
+
+    def cursors(self, namespace: str, room: str) -> list[CatchUp]:
+        """The cursors that stand for streams of this room."""
+        found = (self.lagging or {}).values()
+        return [cursor for cursor in found if cursor.room == room and cursor.namespace == namespace]
+
+    def take(self, limit: int) -> list[bytes]:
+        """Frames to be written next, in order: at least one if anything waits, and no more once `limit` bytes are
+        reached. They are gone from here: the drain answers for them.
+        """
+        if self.lagging is None and self.size <= limit:
+            frames = self.queue
+            self.queue = []
+            self.size = 0
+            return frames  # type: ignore[return-value]  # without cursors there is nothing but bytes
+        return self._take_some(limit)
+
+    def _take_some(self, limit: int) -> list[bytes]:
+        frames: list[bytes] = []
+        taken = total = 0
+        for item in self.queue:
+            if isinstance(item, CatchUp):
+                done = False
+                while total < limit and not done:
+                    frame = item.next(self.wire)
+                    done = frame is None
+                    if frame is not None:
+                        frames.append(frame)
+                        total += len(frame)
+                if not done:
+                    break
+                self._caught_up(item.replica.stream)
+            else:
+                if total and total + len(item) > limit:
+                    break
+                frames.append(item)
+                total += len(item)
+                self.size -= len(item)
+            taken += 1
+        del self.queue[:taken]
+        return frames
+
+    def _caught_up(self, stream: StreamId) -> None:
+        assert self.lagging is not None
+        del self.lagging[stream]
+        self.lagging = self.lagging or None
+
+    def clear(self) -> None:
+        """Forget everything: the connection is gone."""
+        self.queue.clear()
+        self.size = 0
+        self.lagging = None
+        self.drain = None
+        self.scheduled = True

@@ -1,0 +1,78 @@
+"""The kernel's view of the store: who runs what, and how it ended."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from wegent.core.model import Ending, Job, Snapshot, StreamId, Text, Value
+
+
+@frozen
+class Held:
+    """A row that an owner holds, as its beat finds it. `cancelling`: somebody wants it to end."""
+
+    subtask_id: int
+    attempt: int
+    lease: str
+    cancelling: bool
+
+
+@frozen
+class Finished:
+    """A committed ending: the row's and the task's state as of `revision`, for those who tell of it."""
+
+    job: Job
+    ending: Ending
+    revision: int
+    row: Any
+    task: Any
+
+
+@frozen
+class Unsaved:
+    """What a running stream has said since it was last saved."""
+
+    stream: StreamId
+    lease: str
+    entries: Sequence[Text | Value]
+
+
+class RunBook(ABC):
+    """Claims, beats and endings of runs; every change is a compare-and-set (protocol laws 3 and 5).
+
+    All calls raise `StoreAway` while the store does not answer, and change nothing then.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def claim(
+        self, targets: Collection[str], owner: str, *, limit: int, released: Collection[int] = ()
+    ) -> list[Job]:
+        """Take up to `limit` waiting attempts of these targets, each under a lease of its own."""
+
+    @abstractmethod
+    async def beat(self, owner: str) -> list[Held]:
+        """Say that the owner lives; everything that it holds."""
+
+    @abstractmethod
+    async def save(self, unsaved: Sequence[Unsaved]) -> None:
+        """Keep what running streams have said, all of it in one step. What is there already stays."""
+
+    @abstractmethod
+    async def finish(self, job: Job, ending: Ending, snapshot: Snapshot) -> Finished:
+        """Commit the attempt's ending.
+
+        Raises:
+            LeaseLost, Terminal: somebody else has the attempt, or ended it; nothing was changed.
+        """
+
+    @abstractmethod
+    async def give_up(self, job: Job, reason: str, snapshot: Snapshot) -> Finished | None:
+        """End an attempt that its owner cannot go on with, by the row's `on_lost`: FAILED with `reason` as its type,
+        or back in the queue with the next attempt (None).
+        """

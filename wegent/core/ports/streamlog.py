@@ -1,0 +1,46 @@
+"""The log of what runs say: ordered, replayable, written before anybody is told."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from wegent.core.model import Ending, Entry, Snapshot, StreamId
+from wegent.core.replica import Replica
+
+
+class StreamLog(ABC):
+    """Keeps streams while they run, and for a while after their end.
+
+    Append and announcement to other workers are one step. Streams come into being with their first entry.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def append(self, stream: StreamId, entries: Sequence[Entry]) -> None:
+        """Add entries, all or none. Ones already there and equal are skipped.
+
+        Raises:
+            OffsetMismatch: a text does not start at its channel's end; carries the true length.
+            Sealed: the stream has ended.
+        """
+
+    @abstractmethod
+    async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
+        """What the stream holds, text of each channel from `since` on; None if the log has never heard of it."""
+
+    @abstractmethod
+    async def restore(self, stream: StreamId, snapshot: Snapshot) -> None:
+        """Write back what the log has lost. Longer text that is there already stays."""
+
+    @abstractmethod
+    async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
+        """Seal the stream: later appends raise `Sealed`. It is forgotten `keep` seconds later."""
+
+    def replica(self, stream: StreamId) -> Replica | None:  # noqa: ARG002
+        """The log's own copy, where the log lives in this process: then the worker keeps no second one.
+
+        It is made where it is not there yet, and changed by `append` alone.
+        """
+        return None

@@ -1,0 +1,91 @@
+"""A worker's copy of one stream: texts, newest values, ending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from wegent.core.errors import OffsetMismatch, Sealed
+from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text, Value
+from wegent.core.text import TextBuffer
+
+
+class Replica:
+    """What a stream holds as far as this worker has heard. All methods are plain: a reader sees whole appends only.
+
+    `revision` is the task's when the attempt started: who knows a later state of the task's rows knows of this stream.
+    """
+
+    __slots__ = ("ending", "revision", "stream", "texts", "values")
+
+    def __init__(self, stream: StreamId, revision: int = 0) -> None:
+        self.stream = stream
+        self.revision = revision
+        self.texts: dict[str, TextBuffer] = {}
+        self.values: dict[str, Value] = {}
+        self.ending: Ending | None = None
+
+    @classmethod
+    def of(cls, stream: StreamId, snapshot: Snapshot, revision: int = 0) -> Replica:
+        """A replica that holds a whole snapshot (one read from 0)."""
+        replica = cls(stream, revision)
+        replica.texts = {channel: TextBuffer(text) for channel, text in snapshot.texts.items()}
+        replica.values = {value.key: value for value in snapshot.values}
+        replica.ending = snapshot.ending
+        return replica
+
+    def length(self, channel: str = CONTENT) -> int:
+        """The channel's length in code points."""
+        text = self.texts.get(channel)
+        return 0 if text is None else len(text)
+
+    def text(self, channel: str = CONTENT, start: int = 0, stop: int | None = None) -> str:
+        """The channel's text from `start` to `stop`."""
+        text = self.texts.get(channel)
+        return "" if text is None else text.slice(start, stop)
+
+    def lengths(self) -> dict[str, int]:
+        """Every channel's length."""
+        return {channel: len(text) for channel, text in self.texts.items()}
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Add entries that continue what is here; what is here already is skipped.
+
+        Raises:
+            OffsetMismatch: a text starts past its channel's end, or differs from what is there.
+            Sealed: the stream has ended.
+        """
+        if self.ending is not None:
+            message = "the stream has ended"
+            raise Sealed(message)
+        for entry in entries:
+            if isinstance(entry, Text):
+                self._append(entry)
+            else:
+                known = self.values.get(entry.key)
+                if known is None or known.version < entry.version:
+                    self.values[entry.key] = entry
+
+    def _append(self, entry: Text) -> None:
+        buffer = self.texts.get(entry.channel)
+        if buffer is None:
+            buffer = self.texts[entry.channel] = TextBuffer()
+        length = len(buffer)
+        if entry.offset == length:
+            buffer.append(entry.delta)
+            return
+        overlap = length - entry.offset
+        if overlap < 0 or buffer.slice(entry.offset, entry.offset + len(entry.delta)) != entry.delta[:overlap]:
+            message = f"the {entry.channel} channel holds {length} code points"
+            raise OffsetMismatch(message, offset=length)
+        if overlap < len(entry.delta):
+            buffer.append(entry.delta[overlap:])
+
+    def snapshot(self, since: Mapping[str, int] | None = None) -> Snapshot:
+        """The stream as a value."""
+        since = since or {}
+        return Snapshot(
+            texts={channel: text.slice(since.get(channel, 0)) for channel, text in self.texts.items()},
+            values=tuple(self.values.values()),
+            lengths=self.lengths(),
+            ending=self.ending,
+        )

@@ -1,0 +1,277 @@
+"""Who is in which room on this worker, and what rooms are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from wegent.core.catchup import CatchUp, Chunk, Delta, Emission, Render
+from wegent.core.closing import SLOW
+
+if TYPE_CHECKING:
+    from wegent.core.instruments import Registry
+    from wegent.core.model import StreamId
+    from wegent.core.outbox import Outbox
+    from wegent.core.ports.wire import Wire
+    from wegent.core.replica import Replica
+    from wegent.core.sessions import Session
+
+HELD_LIMIT = 1_048_576
+"""Bytes of state events held for one joining session."""
+
+
+class Room:
+    """The members of one room: those who get everything, by wire, and those who are joining."""
+
+    __slots__ = ("joining", "live", "name", "namespace")
+
+    def __init__(self, namespace: str, name: str) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.live: dict[Wire, dict[Outbox, Session]] = {}
+        self.joining: dict[Session, Joining] = {}
+
+    def add(self, session: Session) -> None:
+        """Make the session a member that gets everything from now on."""
+        self.live.setdefault(session.outbox.wire, {})[session.outbox] = session
+
+    def discard(self, session: Session) -> bool:
+        """Take a live member out; whether it was one."""
+        boxes = self.live.get(session.outbox.wire)
+        if boxes is None or boxes.pop(session.outbox, None) is None:
+            return False
+        if not boxes:
+            del self.live[session.outbox.wire]
+        return True
+
+    def members(self) -> list[Session]:
+        """Live members."""
+        return [session for boxes in self.live.values() for session in boxes.values()]
+
+
+class Rooms:
+    """All rooms of this worker. Everything here is plain: what is told to a room is told to all of it in one step."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._rooms: dict[tuple[str, str], Room] = {}
+        self._deltas = registry.counter("wegent_deltas", "Deltas told to rooms")
+        self._events = registry.counter("wegent_room_events", "Events told to rooms")
+        registry.gauge("wegent_rooms", "Rooms with members on this worker", lambda: len(self._rooms))
+
+    def get(self, namespace: str, name: str) -> Room | None:
+        """The room, if anybody is in it."""
+        return self._rooms.get((namespace, name))
+
+    def enter(self, session: Session, name: str) -> None:
+        """Make the session a member at once; for rooms that carry no streams."""
+        self._room(session, name).add(session)
+
+    def join(self, session: Session, name: str) -> Joining:
+        """Begin to join a room (protocol law 2); see `Joining`."""
+        return Joining(self, self._room(session, name), session)
+
+    def leave(self, session: Session, name: str) -> bool:
+        """Put the session out of the room, with whatever of it still waits for the session. Whether it was in."""
+        room = session.rooms.pop(name, None)
+        if room is None:
+            return False
+        room.discard(session)
+        room.joining.pop(session, None)
+        for cursor in session.outbox.cursors(room.namespace, name):
+            session.outbox.drop_cursor(cursor.replica.stream)
+        self._sweep(room)
+        return True
+
+    def leave_all(self, session: Session) -> None:
+        """Put the session out of every room."""
+        for name in list(session.rooms):
+            self.leave(session, name)
+
+    def rewire(self, sessions: Iterable[Session], wire: Wire) -> None:
+        """The sessions' common outbox speaks another wire from now on."""
+        sessions = list(sessions)
+        moved = [(room, session) for session in sessions for room in session.rooms.values() if room.discard(session)]
+        for session in sessions:
+            session.outbox.wire = wire
+        for room, session in moved:
+            room.add(session)
+
+    def emit(
+        self,
+        namespace: str,
+        name: str,
+        event: str,
+        payload: Any,
+        *,
+        revision: int | None = None,
+        skip: Session | None = None,
+    ) -> None:
+        """Tell the room of something. `revision` is the task's, where the event tells of a change of its rows.
+
+        `skip` gets nothing; sessions that are joining get it after their ack, unless their ack says it already.
+        """
+        room = self._rooms.get((namespace, name))
+        if room is None:
+            return
+        self._events.value += 1
+        emission = Emission(namespace, event, payload)
+        for wire, boxes in room.live.items():
+            frame = emission.spell(wire)
+            for box, session in boxes.items():
+                if session is not skip:
+                    box.put(frame)
+        for session, joining in room.joining.items():
+            if session is not skip:
+                joining.hold(emission, revision)
+
+    def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> None:
+        """Tell the room what a stream has just said; the replica holds it already (protocol law 1)."""
+        room = self._rooms.get((namespace, name))
+        if room is None:
+            return
+        self._deltas.value += 1
+        delta = Delta(replica, chunk, render, namespace, name)
+        for wire, boxes in room.live.items():
+            frame = delta.spell(wire)
+            size = len(frame)
+            for box in boxes:
+                if box.lagging is None and box.size < box.limits.high:
+                    box.queue.append(frame)
+                    box.size += size
+                    if not box.scheduled:
+                        box.schedule()
+                else:
+                    box.put_delta(delta)
+        for joining in room.joining.values():
+            joining.miss(delta)
+
+    def _room(self, session: Session, name: str) -> Room:
+        key = (session.namespace, name)
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._rooms[key] = Room(*key)
+        session.rooms[name] = room
+        return room
+
+    def _sweep(self, room: Room) -> None:
+        if not room.live and not room.joining:
+            self._rooms.pop((room.namespace, room.name), None)
+
+
+class Joining:
+    """A session on its way into a room (protocol law 2).
+
+    Inside `with`, the session is told nothing of the room; state events are held, text is only remembered as missed.
+    Read the rows, look at `overflowed` (then `restart` and read again), and from there with no await: read the
+    replicas, queue the ack, call `complete`. Leaving the block without `complete` puts things back as they were.
+    """
+
+    __slots__ = (
+        "_before",
+        "_cursors",
+        "_done",
+        "_forgot",
+        "_held",
+        "_rooms",
+        "_size",
+        "overflowed",
+        "room",
+        "session",
+    )
+
+    def __init__(self, rooms: Rooms, room: Room, session: Session) -> None:
+        self._rooms = rooms
+        self.room = room
+        self.session = session
+        self._held: list[tuple[int | None, Emission | CatchUp]] = []
+        self._cursors: dict[StreamId, CatchUp] = {}
+        self._size = 0
+        self._before = False
+        self._done = False
+        self._forgot = False
+        self.overflowed = False
+
+    def __enter__(self) -> Self:
+        """Stop telling the session of the room."""
+        earlier = self.room.joining.get(self.session)
+        self._before = self.room.discard(self.session) or (earlier is not None and earlier._before)
+        if earlier is not None:  # two joins at once: the later one takes over what the earlier one holds
+            self._held, self._cursors, self._size = earlier._held, earlier._cursors, earlier._size
+            earlier._done = True
+        for cursor in self.session.outbox.cursors(self.room.namespace, self.room.name):
+            self.session.outbox.drop_cursor(cursor.replica.stream)
+            self._keep(cursor)
+        self.room.joining[self.session] = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Without `complete`: a session that was in the room is told what it missed, another one leaves."""
+        if self._done:
+            return
+        if self._before and self.session.open:
+            self.complete(-1)
+            if self._forgot or self.overflowed:
+                self.session.connection.close(SLOW)  # what is lost here is found again after the reconnect
+        else:
+            self._done = True
+            if self.room.joining.get(self.session) is self:
+                self._rooms.leave(self.session, self.room.name)
+
+    def hold(self, emission: Emission, revision: int | None) -> None:
+        """Keep a state event for after the ack."""
+        if self.overflowed:
+            return
+        self._size += len(emission.spell(self.session.outbox.wire))
+        self._held.append((revision, emission))
+        self.overflowed = self._size > HELD_LIMIT
+
+    def miss(self, delta: Delta) -> None:
+        """Note that text was said that the session did not get."""
+        cursor = self._cursors.get(delta.chunk.stream)
+        if cursor is None:
+            self._keep(CatchUp.behind(delta))
+        else:
+            cursor.miss(delta.chunk.values)
+
+    def _keep(self, cursor: CatchUp) -> None:
+        self._cursors[cursor.replica.stream] = cursor
+        self._held.append((None, cursor))
+
+    def restart(self) -> None:
+        """Forget what is held; the rows are about to be read anew."""
+        self._held.clear()
+        self._cursors.clear()
+        self._size = 0
+        self._forgot = True
+        self.overflowed = False
+
+    def complete(self, revision: int, first: Sequence[Emission | CatchUp] = ()) -> None:
+        """Make the session a member. The ack must have been queued just before, with rows as of `revision`.
+
+        `first` is queued at once; then the held events of a greater revision, and cursors of streams that began after
+        it. Streams that began before stand in the ack, as of now.
+        """
+        if self._done or not self.session.open:
+            self._done = True
+            return
+        self._done = True
+        self.room.joining.pop(self.session, None)
+        for item in first:
+            self._queue(item)
+        for at, item in self._held:
+            if isinstance(item, CatchUp):
+                if item.replica.revision > revision:
+                    self._queue(item)
+            elif at is None or at > revision:
+                self._queue(item)
+        self.room.add(self.session)
+
+    def _queue(self, item: Emission | CatchUp) -> None:
+        box = self.session.outbox
+        if isinstance(item, CatchUp):
+            box.put_cursor(item)
+        else:
+            box.put(item.spell(box.wire))

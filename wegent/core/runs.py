@@ -1,0 +1,318 @@
+"""An attempt's life on this worker: one nursery, one ending."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import trio
+from attrs import frozen
+
+from wegent.core.errors import LeaseLost, Overloaded, RunFailed, Terminal, WegentError
+from wegent.core.model import Ending, EndingStatus, Job, Text
+from wegent.core.ports.runbook import Finished, RunBook, Unsaved
+from wegent.core.sink import Ask, StreamSink
+
+if TYPE_CHECKING:
+    from wegent.core.instruments import Registry
+    from wegent.core.ports.executor import Executor
+    from wegent.core.replica import Replica
+    from wegent.core.streams import Streams
+
+log = logging.getLogger(__name__)
+
+
+@frozen
+class RunLimits:
+    """Seconds, but for `max_stream` in code points."""
+
+    max_stream: int = 4_000_000
+    cancel_timeout: float = 15.0
+    beat_every: float = 5.0
+    save_every: float = 1.0
+    flush_timeout: float = 5.0
+    retry_most: float = 2.0
+
+
+class RunListener(ABC):
+    """What the application does about runs; plain functions, called in the one step that follows each commit."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def started(self, job: Job) -> None:
+        """An attempt was claimed by this worker and begins."""
+
+    @abstractmethod
+    def ended(self, finished: Finished, replica: Replica) -> None:
+        """An attempt's ending was committed; all of its text was told before."""
+
+    @abstractmethod
+    def returned(self, job: Job) -> None:
+        """An attempt was given back to the queue."""
+
+
+class Run:
+    """One attempt at work on this worker."""
+
+    __slots__ = ("ended", "ending", "job", "lost", "replica", "saved", "saved_versions", "scope", "sink")
+
+    def __init__(self, job: Job, replica: Replica, sink: StreamSink) -> None:
+        self.job = job
+        self.replica = replica
+        self.sink = sink
+        self.scope = trio.CancelScope()
+        self.lost = False
+        self.ending = False
+        self.ended = trio.Event()
+        self.saved: dict[str, int] = {}
+        self.saved_versions: dict[str, int] = {}
+
+    def unsaved(self) -> Unsaved | None:
+        """What the store does not have yet, if anything."""
+        replica = self.replica
+        texts = [
+            Text(channel, self.saved.get(channel, 0), replica.text(channel, self.saved.get(channel, 0)))
+            for channel, length in replica.lengths().items()
+            if length > self.saved.get(channel, 0)
+        ]
+        values = [v for v in replica.values.values() if v.version > self.saved_versions.get(v.key, 0)]
+        return Unsaved(self.job.stream, self.job.lease, [*texts, *values]) if texts or values else None
+
+    def mark_saved(self, unsaved: Unsaved) -> None:
+        """The store has it now."""
+        for entry in unsaved.entries:
+            if isinstance(entry, Text):
+                self.saved[entry.channel] = entry.offset + len(entry.delta)
+            else:
+                self.saved_versions[entry.key] = entry.version
+
+
+class Runs:
+    """Runs jobs that were claimed for this worker, and sees to it that each has one ending."""
+
+    def __init__(
+        self,
+        book: RunBook,
+        streams: Streams,
+        executors: Mapping[str, Executor],
+        listener: RunListener,
+        registry: Registry,
+        *,
+        owner: str,
+        limits: RunLimits | None = None,
+        ask: Callable[[Job], Ask] | None = None,
+    ) -> None:
+        self.book = book
+        self.owner = owner
+        self.limits = limits or RunLimits()
+        self._streams = streams
+        self._executors = executors
+        self._listener = listener
+        self._ask = ask
+        self._runs: dict[int, Run] = {}
+        self._nursery: trio.Nursery | None = None
+        self._idle = trio.lowlevel.ParkingLot()
+        self._registry = registry
+        self._duration = registry.histogram("wegent_stream_seconds", "From an attempt's start to its ending")
+        registry.gauge("wegent_streams_active", "Streams that this worker is writing", lambda: len(self._runs))
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def get(self, subtask_id: int) -> Run | None:
+        """The attempt of that row that is at work here."""
+        return self._runs.get(subtask_id)
+
+    def running(self, target: str) -> int:
+        """How many attempts of one target are at work."""
+        return sum(run.job.target == target for run in self._runs.values())
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the runs, beat for their leases, save their texts; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._every, self.limits.beat_every, self._beat)
+            nursery.start_soon(self._every, self.limits.save_every, self._save)
+            task_status.started()
+
+    def start(self, job: Job) -> None:
+        """Begin an attempt that was claimed for this worker."""
+        assert self._nursery is not None
+        self._nursery.start_soon(self.run, job)
+
+    def cancel(self, subtask_id: int, attempt: int) -> bool:
+        """Ask the attempt to end; whether it is at work here. Its row says CANCELLING already."""
+        run = self._runs.get(subtask_id)
+        if run is None or run.job.attempt != attempt:
+            return False
+        if not run.scope.cancel_called and self._nursery is not None:
+            self._nursery.start_soon(self._overtime, run)
+        run.scope.cancel()
+        return True
+
+    async def drain(self, timeout: float) -> None:
+        """Let runs finish for `timeout` seconds, then give up those that have not."""
+        with trio.move_on_after(timeout):
+            while self._runs:
+                await self._idle.park()
+        async with trio.open_nursery() as nursery:
+            for run in list(self._runs.values()):
+                nursery.start_soon(self._give_up, run)
+
+    async def run(self, job: Job) -> None:
+        """The attempt's whole life: start, work, flush, ending. Never raises for its failure.
+
+        Cancelled from outside (the server stops): the row stays as it is, for the next start to find.
+        """
+        replica = self._streams.open(job.stream, job.revision)
+        ask = self._ask(job) if self._ask is not None else None
+        run = Run(job, replica, StreamSink(self._streams, replica, max_length=self.limits.max_stream, ask=ask))
+        self._runs[job.subtask_id] = run
+        started = trio.current_time()
+        try:
+            self._listener.started(job)
+            ending = await self._work(run)
+            await self._finish(run, ending)
+        finally:
+            if self._runs.get(job.subtask_id) is run:
+                del self._runs[job.subtask_id]
+            if not run.ended.is_set():
+                self._streams.discard(replica)
+            run.ended.set()
+            if not self._runs:
+                self._idle.unpark_all()
+        self._duration.observe(trio.current_time() - started)
+
+    async def _work(self, run: Run) -> Ending:
+        ending = Ending(EndingStatus.CANCELLED)
+        try:
+            with run.scope:
+                executor = self._executors.get(run.job.target)
+                if executor is None:
+                    message = f"this server has no executor {run.job.target!r}"
+                    raise RunFailed(message)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run.sink.pump)
+                    outcome = await executor.run(run.job, run.sink)
+                    await run.sink.finish()
+                    nursery.cancel_scope.cancel()
+                ending = Ending(EndingStatus.COMPLETED, result=outcome.result)
+        except Exception as error:
+            ending = _failure(run.job, error)
+        try:
+            with trio.move_on_after(
+                self.limits.flush_timeout
+            ):  # pending text goes before the ending, also if cancelled
+                while run.sink.pending:
+                    await run.sink.append_pending()
+        except WegentError as error:
+            log.warning("the last text of %s could not be kept: %s", run.job.stream, error.sentence)
+        return ending
+
+    async def _finish(self, run: Run, ending: Ending) -> None:
+        """Commit the ending, however long the store is away, then tell of it (protocol laws 3 and 4, §6.7)."""
+        if run.ending or run.lost:
+            return
+        run.ending = True
+        run.sink.close()
+        delay = 0.1
+        while True:
+            try:
+                finished = await self.book.finish(run.job, ending, run.replica.snapshot())
+            except (LeaseLost, Terminal) as error:
+                log.warning("the ending of %s was refused: %s", run.job.stream, error.sentence)
+                return
+            except Overloaded:
+                await trio.sleep(delay)
+                delay = min(2 * delay, self.limits.retry_most)
+            else:
+                break
+        self._tell(run, finished)
+        await self._streams.end(run.replica, finished.ending)
+
+    def _tell(self, run: Run, finished: Finished) -> None:
+        run.replica.ending = finished.ending
+        run.ended.set()
+        self._registry.counter(
+            "wegent_tasks", "Attempts by outcome", outcome=finished.ending.status.value.lower()
+        ).add()
+        self._listener.ended(finished, run.replica)
+
+    async def _overtime(self, run: Run) -> None:
+        """A cancelled run that does not end in time is ended over its head, however long its executor takes."""
+        with trio.move_on_after(self.limits.cancel_timeout):
+            await run.ended.wait()
+            return
+        log.warning("run %s did not end within its cancel timeout", run.job.stream)
+        await self._finish(run, Ending(EndingStatus.CANCELLED))
+
+    async def _give_up(self, run: Run) -> None:
+        if run.ending:
+            return
+        run.lost = True
+        run.scope.cancel()
+        run.sink.close()
+        try:
+            finished = await self.book.give_up(run.job, "worker_lost", run.replica.snapshot())
+        except WegentError as error:
+            log.warning("run %s could not be given up: %s", run.job.stream, error.sentence)
+            return
+        if finished is None:
+            self._listener.returned(run.job)
+        else:
+            self._tell(run, finished)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await trio.sleep(seconds)
+            try:
+                await work()
+            except Overloaded as error:
+                log.warning("%s: %s; going on", work.__name__, error.sentence)
+
+    async def _beat(self) -> None:
+        mine = list(self._runs.values())
+        held = {(row.subtask_id, row.attempt): row for row in await self.book.beat(self.owner)}
+        for run in mine:
+            row = held.get((run.job.subtask_id, run.job.attempt))
+            if run.ending or run.ended.is_set():
+                continue
+            if row is None or row.lease != run.job.lease:
+                log.warning("run %s belongs to somebody else now", run.job.stream)
+                run.lost = True
+                run.scope.cancel()
+            elif row.cancelling:
+                self.cancel(run.job.subtask_id, run.job.attempt)
+
+    async def _save(self) -> None:
+        pairs = [(run, unsaved) for run in self._runs.values() if (unsaved := run.unsaved()) is not None]
+        if pairs:
+            await self.book.save([unsaved for _, unsaved in pairs])
+            for run, unsaved in pairs:
+                run.mark_saved(unsaved)
+
+
+def _failure(job: Job, error: Exception) -> Ending:
+    """What went wrong, for the row and for the viewers; only foreseen errors speak for themselves."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if isinstance(leaf, RunFailed):
+            return Ending(EndingStatus.FAILED, leaf.sentence, leaf.type)
+    for leaf in leaves:
+        if isinstance(leaf, WegentError):
+            return Ending(EndingStatus.FAILED, leaf.sentence, "internal")
+        if isinstance(leaf, trio.TooSlowError):
+            return Ending(EndingStatus.FAILED, "the run took too long", "timeout")
+    log.error("run %s failed", job.stream, exc_info=error)
+    return Ending(EndingStatus.FAILED, "the run failed inside the server; the cause has been logged", "internal")
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,95 @@
+"""The streams of this worker's runs: log first, then everybody who watches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wegent.core.catchup import CatchUp, Chunk
+from wegent.core.model import Ending, StreamId, Text, Value
+from wegent.core.replica import Replica
+
+if TYPE_CHECKING:
+    from wegent.core.ports.streamlog import StreamLog
+    from wegent.core.rooms import Rooms
+    from wegent.core.timers import Timers
+
+
+class Voice(ABC):
+    """How the application tells of streams: in which room, and in which words."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def room(self, task_id: int) -> tuple[str, str]:
+        """Namespace and name of the room that hears the streams of a task."""
+
+    @abstractmethod
+    def chunk(self, chunk: Chunk) -> tuple[str, Any]:
+        """Event and payload of new text and values."""
+
+
+class Streams:
+    """Replicas of the streams that this worker knows: its own runs', and for a while after their end."""
+
+    def __init__(self, log: StreamLog, rooms: Rooms, timers: Timers, voice: Voice, *, keep: float = 60.0) -> None:
+        self._log = log
+        self._rooms = rooms
+        self._timers = timers
+        self._voice = voice
+        self._keep = keep
+        self._replicas: dict[StreamId, Replica] = {}
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def open(self, stream: StreamId, revision: int) -> Replica:
+        """Begin a stream that this worker will write; `revision` is the task's at the attempt's start."""
+        replica = self._log.replica(stream) or Replica(stream)
+        replica.revision = revision
+        self._replicas[stream] = replica
+        return replica
+
+    def get(self, stream: StreamId) -> Replica | None:
+        """The stream as far as this worker knows it."""
+        return self._replicas.get(stream)
+
+    async def append(self, replica: Replica, texts: Mapping[str, str], values: Sequence[Value]) -> None:
+        """Add text at the channels' ends, and values: to the log, and from there on to everybody, in one plain step."""
+        placed = {channel: (replica.length(channel), delta) for channel, delta in texts.items()}
+        entries: list[Text | Value] = [Text(channel, offset, delta) for channel, (offset, delta) in placed.items()]
+        entries.extend(values)
+        await self._log.append(replica.stream, entries)
+        if self._log.replica(replica.stream) is not replica:
+            replica.apply(entries)
+        namespace, room = self._voice.room(replica.stream.task_id)
+        chunk = Chunk(replica.stream, placed, tuple(values))
+        self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
+
+    async def end(self, replica: Replica, ending: Ending) -> None:
+        """Seal the log; the replica stays for those who are still reading it."""
+        replica.ending = ending
+        stream = replica.stream
+        self._timers.after(self._keep, lambda: self._forget(replica))
+        await self._log.end(stream, ending, keep=self._keep)
+
+    def discard(self, replica: Replica) -> None:
+        """Forget a stream whose attempt is no longer this worker's."""
+        self._forget(replica)
+
+    def _forget(self, replica: Replica) -> None:
+        if self._replicas.get(replica.stream) is replica:
+            del self._replicas[replica.stream]
+
+    def cursor(self, replica: Replica, *, offset: int) -> CatchUp:
+        """Everything of a stream from the content offset on: other channels whole, all values (protocol §3, resume)."""
+        namespace, room = self._voice.room(replica.stream.task_id)
+        return CatchUp(
+            replica,
+            self._voice.chunk,
+            namespace=namespace,
+            room=room,
+            offsets={"content": offset},
+            keys=replica.values,
+        )

@@ -1,0 +1,112 @@
+"""Text as the log keeps it: valid Unicode without U+0000, addressed by code points (protocol §1)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+_REPLACEMENT = "\ufffd"
+_BLOCK = 16_384
+
+
+def clean(text: str) -> str:
+    """The same text with every U+0000 and lone surrogate replaced by U+FFFD; surrogate pairs are joined.
+
+    A high surrogate at the very end counts as lone: `SurrogateJoiner` keeps it for the next delta.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text.replace("\0", _REPLACEMENT) if "\0" in text else text
+
+
+class SurrogateJoiner:
+    """Cleans the deltas of one channel; a surrogate pair split over two of them becomes its code point."""
+
+    __slots__ = ("_high",)
+
+    def __init__(self) -> None:
+        self._high = ""
+
+    def feed(self, delta: str) -> str:
+        """The clean part of what has come so far."""
+        if self._high:
+            delta, self._high = self._high + delta, ""
+        if delta and "\ud800" <= delta[-1] <= "\udbff":
+            delta, self._high = delta[:-1], delta[-1]
+        return clean(delta)
+
+    def finish(self) -> str:
+        """What was kept back: U+FFFD for a high surrogate that stayed alone, else nothing."""
+        high, self._high = self._high, ""
+        return _REPLACEMENT if high else ""
+
+
+class TextBuffer:
+    """A growing text. Appending is cheap whatever its length; slices read only the blocks that they touch."""
+
+    __slots__ = ("_blocks", "_length", "_starts", "_tail", "_tail_length")
+
+    def __init__(self, text: str = "") -> None:
+        self._blocks: list[str] = []
+        self._starts: list[int] = []
+        self._tail: list[str] = []
+        self._tail_length = 0
+        self._length = 0
+        if text:
+            self.append(text)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, delta: str) -> None:
+        """Add at the end."""
+        n = len(delta)
+        self._tail.append(delta)
+        self._tail_length += n
+        self._length += n
+        if self._tail_length >= _BLOCK:
+            self._compact()
+
+    def slice(self, start: int = 0, stop: int | None = None) -> str:
+        """The code points from `start` up to `stop` (exclusive; None: the end)."""
+        stop = self._length if stop is None else min(stop, self._length)
+        if start >= stop:
+            return ""
+        if start >= self._length - self._tail_length:
+            return self._tail_slice(start, stop)
+        self._compact()
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_right(self._starts, stop - 1) - 1
+        base = self._starts[first]
+        return "".join(self._blocks[first : last + 1])[start - base : stop - base]
+
+    def _tail_slice(self, start: int, stop: int) -> str:
+        base = self._length - self._tail_length
+        if len(self._tail) > 1:
+            self._tail = ["".join(self._tail)]
+        return self._tail[0][start - base : stop - base]
+
+    def _compact(self) -> None:
+        if self._tail:
+            self._starts.append(self._length - self._tail_length)
+            self._blocks.append("".join(self._tail))
+            self._tail, self._tail_length = [], 0
+
+
+def weight(text: str) -> int:
+    """At most how many bytes the text takes as the inside of a JSON string in UTF-8."""
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    escaped = text.count('"') + text.count("\\") + text.count("\n")
+    if not text.isprintable():
+        escaped += 5 * sum(1 for c in text if c < " ")
+    return size + escaped
+
+
+def fit(text: str, budget: int) -> int:
+    """How many code points of the beginning of `text` surely fit in `budget` bytes of JSON; at least one."""
+    count = min(len(text), budget)
+    while count > 1 and weight(text[:count]) > budget:
+        count //= 2
+    return count

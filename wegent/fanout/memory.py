@@ -1,0 +1,171 @@
+"""Fan-out, stream log and presence within one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from wegent.core.errors import Sealed
+from wegent.core.model import Ending, Entry, Snapshot, StreamId
+from wegent.core.ports.fanout import Fanout, Message, Subscription
+from wegent.core.ports.presence import Presence
+from wegent.core.ports.streamlog import StreamLog
+from wegent.core.replica import Replica
+from wegent.core.timers import Timers
+
+BACKLOG = 10_000
+"""Messages that wait for one subscriber; what comes past that is a gap."""
+
+
+class MemoryBus:
+    """What the fan-outs of one process share: one bus carries the workers of a test, or the only worker there is."""
+
+    def __init__(self) -> None:
+        self.subscriptions: set[_MemorySubscription] = set()
+
+
+class MemoryFanout(Fanout):
+    """One worker's end of a bus."""
+
+    def __init__(self, bus: MemoryBus | None = None, sender: str = "") -> None:
+        self._bus = bus or MemoryBus()
+        self._sender = sender
+        self._numbers: dict[str, int] = {}
+        self.dropped = 0
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Hand it to every other subscriber of the topic."""
+        number = self._numbers[topic] = self._numbers.get(topic, 0) + 1
+        message = Message(topic, self._sender, number, body)
+        for subscription in self._bus.subscriptions:
+            if subscription.owner is not self and topic in subscription.topics and not subscription.offer(message):
+                self.dropped += 1
+
+    async def flush(self) -> None:
+        """Nothing is ever on its way."""
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[Subscription]:
+        """A subscription, closed with its block."""
+        subscription = _MemorySubscription(self)
+        self._bus.subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._bus.subscriptions.discard(subscription)
+
+
+class _MemorySubscription(Subscription):
+    def __init__(self, owner: MemoryFanout) -> None:
+        self.owner = owner
+        self.topics: set[str] = set()
+        self._messages: list[Message] = []
+        self._arrived = trio.lowlevel.ParkingLot()
+
+    def offer(self, message: Message) -> bool:
+        if len(self._messages) >= BACKLOG:
+            return False
+        self._messages.append(message)
+        self._arrived.unpark()
+        return True
+
+    async def add(self, topic: str) -> None:
+        self.topics.add(topic)
+        await trio.lowlevel.checkpoint()
+
+    async def discard(self, topic: str) -> None:
+        self.topics.discard(topic)
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> list[Message]:
+        await trio.lowlevel.checkpoint()
+        while not self._messages:
+            await self._arrived.park()
+        messages, self._messages = self._messages, []
+        return messages
+
+
+class MemoryStreamLog(StreamLog):
+    """The log of a deployment of one worker: its replicas are the worker's own."""
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._streams: dict[StreamId, Replica] = {}
+
+    def replica(self, stream: StreamId) -> Replica:
+        """The stream itself, made where it is not there yet."""
+        found = self._streams.get(stream)
+        if found is None:
+            found = self._streams[stream] = Replica(stream)
+        return found
+
+    async def append(self, stream: StreamId, entries: Sequence[Entry]) -> None:
+        """Add entries; a checkpoint comes first, so that a cancelled append has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        self.replica(stream).apply(entries)
+
+    async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
+        """What the stream holds."""
+        await trio.lowlevel.checkpoint()
+        found = self._streams.get(stream)
+        return None if found is None else found.snapshot(since)
+
+    async def restore(self, stream: StreamId, snapshot: Snapshot) -> None:
+        """Write back what was lost, which in memory nothing is: for logs that were made anew."""
+        await trio.lowlevel.checkpoint()
+        mine = self.replica(stream)
+        if mine.ending is not None:
+            message = "the stream has ended"
+            raise Sealed(message)
+        if any(len(text) > mine.length(channel) for channel, text in snapshot.texts.items()):
+            self._streams[stream] = Replica.of(stream, snapshot, mine.revision)
+
+    async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
+        """Seal the stream, and forget it later."""
+        await trio.lowlevel.checkpoint()
+        self.replica(stream).ending = ending
+        self._timers.after(keep, lambda: self._forget(stream))
+
+    def _forget(self, stream: StreamId) -> None:
+        self._streams.pop(stream, None)
+
+
+class MemoryPresence(Presence):
+    """Keys of one process."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[str, float]] = {}
+
+    async def set(self, key: str, value: str, *, ttl: float) -> None:
+        """Set or renew a key."""
+        await trio.lowlevel.checkpoint()
+        self._keys[key] = (value, trio.current_time() + ttl)
+
+    async def discard(self, key: str, value: str) -> bool:
+        """Remove the key if it still has this value."""
+        await trio.lowlevel.checkpoint()
+        if self._alive(key) != value:
+            return False
+        del self._keys[key]
+        return True
+
+    async def get(self, key: str) -> str | None:
+        """The key's value."""
+        await trio.lowlevel.checkpoint()
+        return self._alive(key)
+
+    async def find(self, prefix: str) -> Mapping[str, str]:
+        """All keys that begin so."""
+        await trio.lowlevel.checkpoint()
+        found = {key: self._alive(key) for key in list(self._keys) if key.startswith(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _alive(self, key: str) -> str | None:
+        value, until = self._keys.get(key, ("", 0.0))
+        if until <= trio.current_time():
+            self._keys.pop(key, None)
+            return None
+        return value
