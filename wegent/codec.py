@@ -38,7 +38,6 @@ _WORDS = {
     "null": "null",
     "datetime": "an ISO 8601 time",
 }
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPAIRS = re.compile("([\ud800-\udbff])([\udc00-\udfff])|[\x00\ud800-\udfff]")
 _HALF_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -195,9 +194,7 @@ def _explain(error: msgspec.ValidationError, kind: Any) -> CodecError:
         return _refused(path, _wants(kind, path) or "a value", "nothing")
     expected = _EXPECTED.match(said)
     wants = _wants(kind, path) or (_in_words(expected["wants"]) if expected else "another value")
-    return _refused(
-        path, wants, _in_words(expected["got"]) if expected and expected["got"] else "another value"
-    )
+    return _refused(path, wants, _in_words(expected["got"]) if expected and expected["got"] else "another value")
 
 
 def _refused(path: str, wants: str, got: str) -> CodecError:
@@ -222,9 +219,7 @@ def _plain(said: str) -> str:
 
 
 def _in_words(names: str) -> str:
-    return " or ".join(
-        _WORDS.get(name, name) for name in names.split(" | ") if name != "null" or names == "null"
-    )
+    return " or ".join(_WORDS.get(name, name) for name in names.split(" | ") if name != "null" or names == "null")
 
 
 def _wants(kind: Any, path: str) -> str | None:
@@ -298,9 +293,17 @@ def _without_nulls(value: Any, kind: Any) -> Any:
 
 def clean_text(text: str) -> str:
     """Return `text` as valid Unicode: surrogate pairs joined, single halves and U+0000 made U+FFFD."""
-    if "\x00" not in text and (text.isascii() or not _SURROGATE.search(text)):
+    if "\x00" not in text and (text.isascii() or _encodable(text)):
         return text
     return _REPAIRS.sub(_repair, text)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _repair(found: re.Match[str]) -> str:

@@ -36,9 +36,7 @@ class Context(Variant):
         """Choose by `type`; a type that is not built in is left to plugins (`OtherContext`)."""
         tag = value.get("type")
         if not isinstance(tag, str):
-            raise FieldError(
-                "type", "the kind of context, as text", "nothing" if tag is None else json_type(tag)
-            )
+            raise FieldError("type", "the kind of context, a string", json_type(tag) if "type" in value else "nothing")
         known: dict[str, type[Any]] = {
             "attachment": AttachmentContext,
             "text": TextContext,

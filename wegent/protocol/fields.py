@@ -42,7 +42,7 @@ class Check:
         """Return what is wrong with `value`, or None if nothing is."""
         raise NotImplementedError
 
-    def __call__(self, _instance: Any, attribute: Any, value: Any) -> None:  # noqa: D102 - the signature that attrs wants
+    def __call__(self, _instance: Any, attribute: Any, value: Any) -> None:
         if value is not None and (got := self.fault(value)) is not None:
             raise FieldError(attribute.name, self.wants, got)
 
@@ -56,7 +56,7 @@ class Whole(Check):
         super().__init__(f"an integer from {least} to {most}")
         self._least, self._most = least, most
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         if type(value) is not int:
             return json_type(value)
         if self._least <= value <= self._most:
@@ -77,7 +77,7 @@ class Text(Check):
         super().__init__(f"{wants}, valid Unicode without U+0000")
         self._least, self._most = least, most
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         if not isinstance(value, str):
             return json_type(value)
         if len(value) < self._least or (self._most is not None and len(value) > self._most):
@@ -94,7 +94,7 @@ class Each(Check):
         super().__init__(f"at most {most} items, each {check.wants}")
         self._check, self._most = check, most
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         if len(value) > self._most:
             return f"{len(value)} items"
         return next((got for item in value if (got := self._check.fault(item)) is not None), None)
@@ -109,7 +109,7 @@ class AtMost(Check):
         super().__init__(f"at most {most} items")
         self._most = most
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         return f"{len(value)} items" if len(value) > self._most else None
 
 
@@ -123,7 +123,7 @@ class AnyJson(Check):
             f"JSON of at most {MAX_DEPTH} levels, in valid Unicode without U+0000, its numbers within 64 bits"
         )
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         return json_fault(value)
 
 
@@ -135,7 +135,7 @@ class Aware(Check):
     def __init__(self) -> None:
         super().__init__("an ISO 8601 time with its zone, such as 2026-02-01T12:00:00Z")
 
-    def fault(self, value: Any) -> str | None:  # noqa: D102 - told by its base
+    def fault(self, value: Any) -> str | None:
         return "a time without a zone" if value.tzinfo is None else None
 
 

@@ -23,9 +23,7 @@ class RunnerCommand(Variant):
     @classmethod
     def read(cls, value: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
         """Choose by `type`."""
-        return by_type(
-            value, {"start": RunnerStart, "cancel": RunnerCancel, "skill": RunnerSkillAnswer}
-        ), value
+        return by_type(value, {"start": RunnerStart, "cancel": RunnerCancel, "skill": RunnerSkillAnswer}), value
 
 
 @frozen(kw_only=True)
