@@ -1,0 +1,244 @@
+"""Engine `openai`: any endpoint that speaks OpenAI's chat completions, streaming."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite, nan
+
+import httpcore
+import msgspec
+import trio
+from attrs import field, frozen
+
+from wegent.core.errors import InvalidPayload, RunFailed
+from wegent.core.ports.executor import Sink
+from wegent.engines.completions import PATH, Answer, body_of
+from wegent.engines.failures import Refusal, broken_off, message_of, refused, said
+from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post
+from wegent.engines.silence import Silence, watched
+from wegent.engines.sse import EventParser
+from wegent.protocol.chat_shell import ApiFormat, ResponseRequest
+from wegent.server.ports.engine import Completion, Engine
+
+
+@frozen(kw_only=True)
+class OpenAIConfig:
+    """What holds where a request's `model_config` says nothing, and the limits. Times are in seconds.
+
+    Attributes:
+        headers: sent with every request, as some gateways want them.
+        timeout_s: for the whole answer, attempts and waits between them included.
+        first_token_s: from the request's sending to the first token.
+        idle_s: without a byte, once the answer has begun.
+        max_retries: further attempts before the first token; there are none after it.
+        backoff_s: about the wait before the second attempt; doubles with each.
+        max_backoff_s: no wait is longer; a provider that asks for more has refused.
+        linger_s: how long, after the answer, the end of the reply is waited for, so that its connection can be
+            used again.
+    """
+
+    base_url: str = "https://api.openai.com/v1"
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    max_output_tokens: int | None = None
+    max_retries: int = 2
+    connect_s: float = 10.0
+    first_token_s: float = 120.0
+    idle_s: float = 60.0
+    timeout_s: float = 1800.0
+    backoff_s: float = 0.5
+    max_backoff_s: float = 20.0
+    linger_s: float = 0.5
+    max_line: int = 1 << 20
+    pool: PoolConfig = field(factory=PoolConfig)
+
+
+@frozen
+class _Call:
+    """One request as it is sent, as often as it is."""
+
+    url: str
+    host: str
+    model: str
+    key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+
+
+class OpenAIEngine(Engine):
+    """Streams chat completions; see `Engine` for the contract. Made by `open`.
+
+    Tools of a request are not offered to the model: nothing here could run them.
+    """
+
+    __slots__ = ("_config", "_pool", "_random")
+
+    def __init__(
+        self,
+        pool: httpcore.AsyncConnectionPool,
+        config: OpenAIConfig,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._pool = pool
+        self._config = config
+        self._random = jitter
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: OpenAIConfig | None = None) -> AsyncIterator[OpenAIEngine]:
+        """An engine with a pool of its own, which is closed on leaving."""
+        config = config or OpenAIConfig()
+        async with open_pool(config.pool) as pool:
+            yield cls(pool, config)
+
+    async def run(self, request: ResponseRequest, sink: Sink) -> Completion:
+        """Answer; see `Engine.run`."""
+        call = self._call(request)
+        limit = request.model_config.timeout or self._config.timeout_s  # 0 means nothing, as absence does
+        with trio.move_on_after(limit):
+            return await self._persevere(call, request.model_config.max_retries, sink)
+        raise RunFailed(f"{call.host} did not finish the answer within {limit:g} seconds.", type="timeout")
+
+    def _call(self, request: ResponseRequest) -> _Call:
+        model, config = request.model_config, self._config
+        if model.api_format is not ApiFormat.CHAT:
+            raise RunFailed(
+                f"The engine `openai` does not speak the format `{model.api_format}`. Set `api_format` to `chat`.",
+                type="model",
+            )
+        url, host = endpoint(model.base_url or config.base_url, PATH)
+        # The engine's own key is for the engine's own endpoint; a model that names another brings its own.
+        key = model.api_key or (config.api_key if model.base_url in (None, config.base_url) else None)
+        headers = {"content-type": "application/json", "accept": "text/event-stream", **config.headers}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            raise RunFailed("The API key or a header holds characters that can't be sent.", type="model")
+        return _Call(url, host, model.model_id, key, headers, body_of(request, config.max_output_tokens))
+
+    async def _persevere(self, call: _Call, max_retries: int | None, sink: Sink) -> Completion:
+        retries = self._config.max_retries if max_retries is None else max_retries
+        attempt = 0
+        while True:
+            answer = Answer(call.host, call.model, call.key)
+            try:
+                return await self._attempt(call, answer, sink)
+            except Refusal as refusal:
+                await answer.deltas.flush(sink)
+                wait = self._wait(attempt, refusal)
+                if attempt >= retries or not refusal.passing or answer.deltas.begun or wait is None:
+                    raise
+            await trio.sleep(wait)
+            attempt += 1
+
+    def _wait(self, attempt: int, refusal: Refusal) -> float | None:
+        most = self._config.max_backoff_s
+        if refusal.retry_after is not None:
+            return None if refusal.retry_after > most else refusal.retry_after
+        doubled: float = self._config.backoff_s * 2 ** min(attempt, 30)
+        return min(most, doubled) * (0.5 + self._random() / 2)
+
+    async def _attempt(self, call: _Call, answer: Answer, sink: Sink) -> Completion:
+        async with watched(self._config.first_token_s) as silence:
+            silence.listen()
+            try:
+                await self._exchange(call, answer, sink, silence)
+            except Refusal:
+                if not answer.whole:
+                    raise
+        if silence.broken and not answer.whole:
+            raise self._silent(call, answer)
+        await answer.deltas.flush(sink)
+        return answer.completion()
+
+    def _silent(self, call: _Call, answer: Answer) -> Refusal:
+        if answer.deltas.begun:
+            words = f"stopped in the middle of the answer: nothing came for {self._config.idle_s:g} seconds. Try again."
+        else:
+            words = f"said nothing for {self._config.first_token_s:g} seconds. Try again later."
+        return Refusal(f"{call.host} {words}", type="timeout")
+
+    async def _exchange(self, call: _Call, answer: Answer, sink: Sink, silence: Silence) -> None:
+        async with post(
+            self._pool,
+            call.url,
+            host=call.host,
+            headers=call.headers,
+            body=call.body,
+            connect_timeout=self._config.connect_s,
+        ) as reply:
+            if reply.status != 200 or reply.content_type in ("application/json", "text/html"):
+                raise await _refusal(call, reply)
+            try:
+                await reply.events(
+                    EventParser(max_line=self._config.max_line), answer.take, self._hand_on(answer, sink, silence)
+                )
+            except InvalidPayload as error:
+                raise Refusal(f"{call.host} sent more than can be held. {error.sentence}") from error
+
+    def _hand_on(self, answer: Answer, sink: Sink, silence: Silence) -> Callable[[], Awaitable[None]]:
+        """What to do whenever all that has arrived was read: write it, then go on listening."""
+        begun = lingering = False
+
+        async def hand_on() -> None:
+            nonlocal begun, lingering
+            if lingering or not (answer.deltas.begun or answer.ended):
+                return
+            silence.hear()
+            await answer.deltas.flush(sink)
+            if answer.ended:
+                lingering = True
+                silence.expect(self._config.linger_s)
+            elif not begun:
+                begun = True
+                silence.expect(self._config.idle_s)
+            silence.listen()
+
+        return hand_on
+
+
+async def _refusal(call: _Call, reply: Reply) -> Refusal:
+    """What a reply that is no event stream says."""
+    body = await reply.body()
+    try:
+        message, code = message_of(msgspec.json.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        plain = reply.content_type == "text/plain"
+        message, code = (body.decode("utf-8", "replace") if plain else ""), ""
+    if reply.status == 200:
+        if message:
+            return broken_off(call.host, message, code, secret=call.key)
+        kind = reply.content_type or "something"
+        return Refusal(f"{call.host} answered with {said(kind)} instead of an event stream. Check the base URL.")
+    return refused(call.host, reply.status, message, code, secret=call.key, retry_after=_retry_after(reply.headers))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, of `retry-after-ms` or of `Retry-After` in either of its forms (RFC 9110, 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    try:
+        if milliseconds:
+            wait = float(milliseconds) / 1000
+        elif value:
+            wait = float(value)
+        else:
+            return None
+    except ValueError:
+        wait = _until(value)
+    return max(0.0, wait) if isfinite(wait) else None
+
+
+def _until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return nan
+    if moment.tzinfo is None:
+        return nan
+    return (moment - datetime.now(UTC)).total_seconds()
