@@ -50,7 +50,8 @@ DOCUMENTED = {
     ("chat:cancelled", CHAT, S): (RUN_END, None),
     ("chat:message", CHAT, S): (
         (
-            "task_id subtask_id message_id revision client_message_id? role content sender contexts attachments created_at"
+            "task_id subtask_id message_id revision client_message_id? role content sender contexts"
+            " attachments created_at"
         ),
         None,
     ),

@@ -17,6 +17,7 @@ from wegent.protocol.fields import JSON
 
 Shape = Callable[[Any], Any]
 _SCALARS = (int, float, str, datetime, Enum, NoneType)
+_EXACT = frozenset({int, float, str, bool, NoneType})
 
 
 def to_wire(value: Any) -> Any:
@@ -32,11 +33,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
+    if _EXACT.issuperset(map(type, value)):
+        return value
     return [_SHAPES[type(item)](item) for item in value]
 
 
 def _members(value: dict[Any, Any]) -> dict[Any, Any]:
+    if _EXACT.issuperset(map(type, value.values())):
+        return value
     return {key: _SHAPES[type(item)](item) for key, item in value.items()}
 
 
