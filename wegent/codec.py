@@ -164,8 +164,6 @@ def _convert(value: Any, kind: type[T]) -> T:
         return msgspec.convert(value, kind, dec_hook=_variant)
     except msgspec.ValidationError as error:
         raise _explain(error, kind) from None
-    except FieldError as error:
-        raise _refused(error.field, error.wants, error.got) from None
     except RecursionError:
         raise CodecError("expected JSON of moderate depth, got deeper nesting") from None
 
