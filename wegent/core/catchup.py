@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from wegent.core.model import StreamId, Value
+from wegent.core.model import CONTENT, StreamId, Value
 from wegent.core.text import fit, weight
 
 if TYPE_CHECKING:
@@ -20,11 +20,15 @@ FRAME_BUDGET = 500_000
 
 @frozen
 class Chunk:
-    """New text of one stream, by channel as (offset, delta), and values that changed."""
+    """New text of one stream, by channel as (offset, delta), and values that changed.
+
+    `length` is that of the content channel as its receivers know it before the chunk, in code points.
+    """
 
     stream: StreamId
     texts: Mapping[str, tuple[int, str]]
     values: tuple[Value, ...] = ()
+    length: int = 0
 
 
 Render = Callable[[Chunk], tuple[str, Any]]
@@ -106,7 +110,7 @@ class CatchUp:
         return tuple(taken)
 
     def _frame(self, wire: Wire, texts: Mapping[str, tuple[int, str]], values: tuple[Value, ...]) -> bytes:
-        event, payload = self.render(Chunk(self.replica.stream, texts, values))
+        event, payload = self.render(Chunk(self.replica.stream, texts, values, self.offsets.get(CONTENT, 0)))
         return wire.event(self.namespace, event, payload)
 
 

@@ -100,7 +100,11 @@ class Outcome:
 
 @frozen
 class Job:
-    """One attempt to be run, claimed by `lease`. `spec` is the application's part (protocol §7.1), opaque here."""
+    """One attempt to be run, claimed by `lease`.
+
+    `spec` is what its executor is told (protocol §7.1), or the error that kept it from being put together; `about` is
+    whatever the application wants to find again when it hears of the run. Both are opaque to the kernel.
+    """
 
     task_id: int
     subtask_id: int
@@ -111,6 +115,7 @@ class Job:
     target: str
     user_id: int
     spec: Any
+    about: Any = None
     reason: str | None = None
     resume: Position | None = None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import frozen
 
-from wegent.core.errors import LeaseLost, Overloaded, RunFailed, Terminal, WegentError
+from wegent.core.errors import Overloaded, RunFailed, WegentError
 from wegent.core.model import Ending, EndingStatus, Job, Text
 from wegent.core.ports.runbook import Finished, RunBook, Unsaved
 from wegent.core.sink import Ask, StreamSink
@@ -190,6 +190,8 @@ class Runs:
         ending = Ending(EndingStatus.CANCELLED)
         try:
             with run.scope:
+                if isinstance(run.job.spec, WegentError):
+                    raise run.job.spec
                 executor = self._executors.get(run.job.target)
                 if executor is None:
                     message = f"this server has no executor {run.job.target!r}"
@@ -222,12 +224,12 @@ class Runs:
         while True:
             try:
                 finished = await self.book.finish(run.job, ending, run.replica.snapshot())
-            except (LeaseLost, Terminal) as error:
-                log.warning("the ending of %s was refused: %s", run.job.stream, error.sentence)
-                return
             except Overloaded:
                 await trio.sleep(delay)
                 delay = min(2 * delay, self.limits.retry_most)
+            except WegentError as error:
+                log.warning("the ending of %s was refused: %s", run.job.stream, error.sentence)
+                return
             else:
                 break
         self._tell(run, finished)

@@ -64,7 +64,7 @@ class Streams:
         if self._log.replica(replica.stream) is not replica:
             replica.apply(entries)
         namespace, room = self._voice.room(replica.stream.task_id)
-        chunk = Chunk(replica.stream, placed, tuple(values))
+        chunk = Chunk(replica.stream, placed, tuple(values), replica.length())
         self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
 
     async def end(self, replica: Replica, ending: Ending) -> None:

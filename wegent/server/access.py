@@ -1,0 +1,54 @@
+"""Who may do what to a task."""
+
+from __future__ import annotations
+
+from wegent.core.errors import AccessDenied, NotFound
+from wegent.core.model import Principal
+from wegent.protocol.status import Role
+from wegent.server.ports.store import Unit
+from wegent.server.records import Subtask, Task
+
+
+def may_see(unit: Unit, principal: Principal, task: Task) -> bool:
+    """Owners and active members; nobody sees a deleted task."""
+    if task.deleted:
+        return False
+    if task.owner_id == principal.user_id:
+        return True
+    member = unit.member(task.id, principal.user_id) if task.is_group_chat else None
+    return member is not None and member.removed_at is None
+
+
+def readable_task(unit: Unit, principal: Principal, task_id: int) -> Task:
+    """The task, if the principal may see it.
+
+    Raises:
+        NotFound: there is none, or it is deleted.
+        AccessDenied: it is somebody else's.
+    """
+    task = unit.task(task_id)
+    if task is None or task.deleted:
+        message = f"there is no task {task_id}"
+        raise NotFound(message)
+    if not may_see(unit, principal, task):
+        message = f"task {task_id} belongs to somebody else"
+        raise AccessDenied(message)
+    return task
+
+
+def controllable_run(unit: Unit, principal: Principal, subtask_id: int) -> Subtask:
+    """The ASSISTANT row, if the principal may cancel and retry it: the task's owner, or who sent what it answers.
+
+    Raises:
+        NotFound: there is no such ASSISTANT row.
+        AccessDenied: it is not the principal's to control.
+    """
+    row = unit.subtask(subtask_id)
+    if row is None or row.deleted or row.role != Role.ASSISTANT:
+        message = f"there is no answer {subtask_id} to be cancelled or tried again"
+        raise NotFound(message)
+    task = readable_task(unit, principal, row.task_id)
+    if principal.user_id not in (task.owner_id, row.sender_id):
+        message = "only the task's owner, or who sent the message, may do that"
+        raise AccessDenied(message)
+    return row

@@ -1,0 +1,67 @@
+"""Takes waiting rows for this worker's executors, and starts their runs (protocol §7)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import trio
+
+from wegent.core.errors import Overloaded
+from wegent.core.ports.runbook import RunBook
+from wegent.core.runs import Runs
+
+log = logging.getLogger(__name__)
+SCAN_EVERY = 2.0
+"""Seconds between looks at the queue that nobody asked for."""
+
+
+class Dispatcher:
+    """Claims rows within each executor's limit. A nudge claims at once; a scan finds what no nudge told of."""
+
+    def __init__(self, book: RunBook, runs: Runs, owner: str, limits: Mapping[str, int]) -> None:
+        self._book = book
+        self._runs = runs
+        self._owner = owner
+        self._limits = limits
+        self._released: set[int] = set()
+        self._nudged = trio.Event()
+        self.paused = False
+
+    def nudge(self, subtask_id: int | None = None) -> None:
+        """There may be work; `subtask_id` is a row whose making has been told and that may be claimed now."""
+        if subtask_id is not None:
+            self._released.add(subtask_id)
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Claim and start until cancelled."""
+        while True:
+            self._nudged = trio.Event()
+            try:
+                while not self.paused and await self._claim():
+                    pass
+            except Overloaded as error:
+                log.warning("no runs are claimed: %s", error.sentence)
+            with trio.move_on_after(SCAN_EVERY):
+                await self._nudged.wait()
+
+    async def _claim(self) -> bool:
+        """One claim; whether there may be more."""
+        free = {target: most - self._runs.running(target) for target, most in self._limits.items()}
+        targets = [target for target, room in free.items() if room > 0]
+        if not targets:
+            return False
+        released, self._released = self._released, set()
+        limit = min(free[target] for target in targets)
+        try:
+            jobs = await self._book.claim(targets, self._owner, limit=limit, released=released)
+        except Overloaded:
+            self._released |= released
+            raise
+        for job in jobs:
+            self._runs.start(job)
+        if len(jobs) == limit:
+            self._released |= released - {job.subtask_id for job in jobs}
+            return True
+        return False

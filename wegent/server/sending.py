@@ -1,0 +1,256 @@
+"""`chat:send`: a message becomes rows, then events, then a run (protocol §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from attrs import frozen
+
+from wegent.core.clock import Clock
+from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound, TaskRunning
+from wegent.core.model import Principal
+from wegent.core.rooms import Rooms
+from wegent.core.sessions import Session
+from wegent.core.text import clean
+from wegent.protocol.chat import ChatSend, ChatSendAck, OtherContext, TextContext
+from wegent.protocol.shape import to_wire
+from wegent.protocol.status import IfRunning, OnLost, Role, Status
+from wegent.server.access import may_see
+from wegent.server.ports.store import Store, Unit
+from wegent.server.records import Subtask, Task
+from wegent.server.status import TaskView, settle
+from wegent.server.teams import TeamSetup, setup_of, team_of
+from wegent.server.telling import Teller, task_room
+
+RELEASE_AFTER = timedelta(seconds=2)
+"""When a row becomes claimable by itself, should the worker that made it die before it released it."""
+TITLE_LENGTH = 60
+
+Nudge = Callable[[int], None]
+
+
+@frozen
+class Sent:
+    """What a send committed; `repeat`: all of it was there before. `stopping` are runs that it interrupts."""
+
+    view: TaskView
+    message: Subtask
+    answer: Subtask | None
+    created: bool
+    repeat: bool = False
+    stopping: tuple[Subtask, ...] = ()
+
+    @property
+    def ack(self) -> ChatSendAck:
+        """The ack's payload."""
+        return ChatSendAck(
+            task_id=self.message.task_id,
+            subtask_id=self.message.id,
+            message_id=self.message.message_id,
+            assistant_subtask_id=None if self.answer is None else self.answer.id,
+        )
+
+
+class Sending:
+    """Takes messages, from whichever transport."""
+
+    def __init__(
+        self, store: Store, clock: Clock, rooms: Rooms, teller: Teller, nudge: Nudge, *, default_target: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._rooms = rooms
+        self._teller = teller
+        self._nudge = nudge
+        self._default_target = default_target
+
+    async def send(
+        self,
+        principal: Principal,
+        payload: ChatSend,
+        *,
+        ack: Callable[[ChatSendAck], None],
+        session: Session | None = None,
+    ) -> Sent:
+        """Commit, then in one plain step: enter the room, tell, ack, release."""
+        _check(payload)
+        sent = await self._store.write(lambda unit: self._commit(unit, principal, payload))
+        self._tell(sent, ack, session)
+        return sent
+
+    def _tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None) -> None:
+        room = task_room(sent.message.task_id)
+        if session is not None and session.open and room not in session.rooms:
+            self._rooms.enter(session, room)
+        if not sent.repeat:
+            if sent.created:
+                self._teller.created(sent.view)
+            self._teller.said(sent.message, skip=session)
+            for row in sent.stopping:
+                if Status(row.status).terminal:
+                    self._teller.ending(row, sent.view)
+        ack(sent.ack)
+        if not sent.repeat:
+            self._teller.status(sent.view)
+        if sent.answer is not None:
+            self._nudge(sent.answer.id)
+
+    def _commit(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent:
+        if payload.task_id is None:
+            team = team_of(unit, principal, payload.team_id)
+        else:
+            _existing(unit, principal, payload)
+            kind = unit.kind(payload.team_id)
+            if kind is None:
+                message = f"team {payload.team_id} of this task is no more"
+                raise NotFound(message)
+            team = kind
+        if (repeat := self._repeat(unit, principal, payload)) is not None:
+            return repeat
+        setup = setup_of(unit, team, default_target=self._default_target, model=payload.force_override_bot_model)
+        return self._add(unit, principal, payload, setup)
+
+    def _repeat(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent | None:
+        if payload.client_message_id is None:
+            return None
+        row = unit.sent(principal.user_id, payload.client_message_id)
+        if row is None:
+            return None
+        if row.prompt != payload.message or payload.task_id not in (None, row.task_id):
+            message = "this client_message_id was used for another message"
+            raise Conflict(message)
+        answers = unit.subtasks(row.task_id, after_message_id=row.message_id, limit=20)
+        answer = next((each for each in answers if each.answers == row.id), None)
+        return Sent(settle(unit, row.task_id), row, answer, created=False, repeat=True)
+
+    def _add(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup) -> Sent:
+        task = unit.task(payload.task_id) if payload.task_id is not None else None
+        group = payload.is_group_chat if task is None else task.is_group_chat
+        due = not group or setup.mentioned_in(payload.message)
+        rows = 2 if due else 1
+        stopping: tuple[Subtask, ...] = ()
+        if task is None:
+            created = True
+            task = self._new_task(unit, principal, payload, setup, rows)
+        else:
+            created = False
+            task = unit.touch(task.id, messages=rows)
+            if due:
+                stopping = _make_way(unit, principal, task, payload.if_running, self._clock)
+        message = unit.add_subtask(
+            task=task,
+            message_id=task.last_message_id - rows + 1,
+            role=Role.USER.value,
+            sender_id=principal.user_id,
+            sender_name=principal.user_name,
+            status=Status.COMPLETED.value,
+            prompt=payload.message,
+            contexts=tuple(to_wire(context) for context in payload.contexts or ()),
+            client_message_id=payload.client_message_id,
+            completed_at=self._clock.now(),
+        )
+        answer = self._new_answer(unit, principal, payload, setup, task, message) if due else None
+        return Sent(settle(unit, task.id), message, answer, created, stopping=stopping)
+
+    def _new_task(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, rows: int) -> Task:
+        options = {
+            name: value
+            for name in ("git_url", "git_repo", "branch_name")
+            if (value := getattr(payload, name)) is not None
+        }
+        return unit.add_task(
+            owner_id=principal.user_id,
+            team_id=setup.id,
+            team_name=setup.title,
+            title=payload.title or _title(payload.message),
+            messages=rows,
+            is_group_chat=payload.is_group_chat,
+            task_type=payload.task_type.value if payload.task_type else "chat",
+            device_id=payload.device_id,
+            options=options,
+        )
+
+    def _new_answer(
+        self,
+        unit: Unit,
+        principal: Principal,
+        payload: ChatSend,
+        setup: TeamSetup,
+        task: Task,
+        message: Subtask,
+    ) -> Subtask:
+        return unit.add_subtask(
+            task=task,
+            message_id=task.last_message_id,
+            role=Role.ASSISTANT.value,
+            sender_id=principal.user_id,
+            sender_name=principal.user_name,
+            status=Status.PENDING.value,
+            answers=message.id,
+            bot_name=setup.bot_name,
+            shell_type=setup.shell_type,
+            target=setup.target,
+            on_lost=(payload.on_lost or OnLost(setup.on_lost)).value,
+            claimable_at=self._clock.now() + RELEASE_AFTER,
+            options={
+                "deep_thinking": payload.enable_deep_thinking,
+                "web_search": payload.enable_web_search,
+                "model": payload.force_override_bot_model,
+            },
+        )
+
+
+def _check(payload: ChatSend) -> None:
+    if not payload.message.strip():
+        message = "`message`: expected some text, got none"
+        raise InvalidPayload(message)
+    for context in payload.contexts or ():
+        if not isinstance(context, TextContext):
+            kind = context.type if isinstance(context, OtherContext) else getattr(context, "type", "")
+            message = f"`contexts`: no plugin of this server provides contexts of type {clean(str(kind))[:50]!r}"
+            raise InvalidPayload(message)
+    if payload.attachment_ids:
+        message = f"there is no attachment {payload.attachment_ids[0]}"
+        raise NotFound(message)
+    if payload.device_id is not None:
+        message = "`device_id`: this server has no devices"
+        raise InvalidPayload(message)
+
+
+def _existing(unit: Unit, principal: Principal, payload: ChatSend) -> None:
+    task = unit.task(payload.task_id) if payload.task_id is not None else None
+    if task is None or not may_see(unit, principal, task):
+        message = f"task {payload.task_id} is not open to you"
+        raise AccessDenied(message)
+    if task.team_id != payload.team_id:
+        message = f"task {task.id} talks to team {task.team_id}, not to team {payload.team_id}"
+        raise Conflict(message)
+
+
+def _make_way(unit: Unit, principal: Principal, task: Task, if_running: IfRunning, clock: Clock) -> tuple[Subtask, ...]:
+    """What happens to unfinished runs of the task when another one is asked for (protocol §3, active runs)."""
+    unfinished = unit.unfinished(task.id)
+    if not unfinished or if_running is IfRunning.QUEUE:
+        return ()
+    if if_running is IfRunning.REJECT:
+        message = "the task has a run already; wait for it, cancel it, or send with if_running queue or interrupt"
+        raise TaskRunning(message)
+    if any(principal.user_id not in (task.owner_id, row.sender_id) for row in unfinished):
+        message = "only the task's owner, or who sent the message, may interrupt its run"
+        raise AccessDenied(message)
+    return tuple(ask_to_stop(unit, row, task=task, clock=clock) for row in unfinished)
+
+
+def ask_to_stop(unit: Unit, row: Subtask, *, task: Task, clock: Clock) -> Subtask:
+    """A row that waits is CANCELLED at once; one that runs is CANCELLING from now on."""
+    if row.status == Status.PENDING:
+        return unit.update_subtask(row.id, task=task, status=Status.CANCELLED.value, completed_at=clock.now())
+    if row.status == Status.RUNNING:
+        return unit.update_subtask(row.id, task=task, status=Status.CANCELLING.value)
+    return row
+
+
+def _title(message: str) -> str:
+    first = message.strip().splitlines()[0]
+    return first if len(first) <= TITLE_LENGTH else first[: TITLE_LENGTH - 1].rstrip() + "…"

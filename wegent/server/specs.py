@@ -1,0 +1,74 @@
+"""What an executor is told of a row: the protocol's Job (§7.1), put together inside the claim."""
+
+from __future__ import annotations
+
+from wegent.core.errors import NotFound
+from wegent.protocol.jobs import Job, JobBot, JobMessage, JobTeam, JobUser, JobWorkspace
+from wegent.protocol.limits import LEASE_S
+from wegent.protocol.status import Role, Status
+from wegent.server.ports.store import Unit
+from wegent.server.records import Subtask, Task
+from wegent.server.teams import TeamSetup, setup_of
+
+HISTORY = 200
+"""Messages before a prompt that a model is shown at most."""
+
+
+def job_of(unit: Unit, row: Subtask, *, default_target: str = "local") -> Job:
+    """The row's job.
+
+    Raises:
+        WegentError: something that it needs is missing.
+    """
+    task = unit.task(row.task_id)
+    team = unit.kind(task.team_id) if task is not None else None
+    message = unit.subtask(row.answers) if row.answers is not None else None
+    if task is None or team is None or message is None:
+        reason = "the team, or the message that this should answer, is no more"
+        raise NotFound(reason)
+    setup = setup_of(unit, team, default_target=default_target, model=row.options.get("model"))
+    return Job(
+        task_id=task.id,
+        subtask_id=row.id,
+        message_id=row.message_id,
+        attempt=row.attempt,
+        lease=row.lease or "",
+        lease_s=LEASE_S,
+        user=JobUser(id=message.sender_id, name=message.sender_name),
+        team=JobTeam(id=setup.id, name=setup.name, namespace=setup.namespace),
+        bot=_bot(setup, row),
+        prompt=_prompt(message),
+        history=_history(unit, task, message),
+        workspace=JobWorkspace(**dict(task.options)),
+        title=task.title,
+        auth_token="",
+        created_at=row.created_at,
+    )
+
+
+def _bot(setup: TeamSetup, row: Subtask) -> JobBot:
+    features = {name: bool(row.options.get(name)) for name in ("deep_thinking", "web_search")}
+    return JobBot(
+        name=setup.bot_name,
+        shell_type=setup.shell_type,
+        system_prompt=setup.system_prompt,
+        model={**setup.model, "features": features},
+        mcp_servers=dict(setup.mcp_servers),
+        skills=tuple(setup.skills),
+    )
+
+
+def _prompt(message: Subtask) -> str:
+    texts = [f"{context['title']}\n\n{context['text']}" for context in message.contexts if context["type"] == "text"]
+    return "\n\n".join([*texts, message.prompt])
+
+
+def _history(unit: Unit, task: Task, message: Subtask) -> tuple[JobMessage, ...]:
+    rows = unit.subtasks(task.id, before_message_id=message.message_id, limit=HISTORY, newest=True)
+    return tuple(
+        JobMessage(role="assistant", content=row.content)
+        if row.role == Role.ASSISTANT
+        else JobMessage(role="user", content=row.prompt, sender=row.sender_name if task.is_group_chat else None)
+        for row in rows
+        if row.role == Role.USER or (Status(row.status).terminal and row.content)
+    )

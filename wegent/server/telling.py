@@ -1,0 +1,110 @@
+"""What the rooms are told of runs and tasks: the application's voice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wegent.core.catchup import Chunk
+from wegent.core.model import CONTENT, THINKING, Job
+from wegent.core.ports.runbook import Finished
+from wegent.core.replica import Replica
+from wegent.core.rooms import Rooms
+from wegent.core.runs import RunListener
+from wegent.core.sessions import Session
+from wegent.core.streams import Voice
+from wegent.server import payloads
+from wegent.server.records import Subtask
+from wegent.server.status import TaskView
+
+CHAT = "/chat"
+
+
+def task_room(task_id: int) -> str:
+    """The room of those who view a task."""
+    return f"task:{task_id}"
+
+
+def user_room(user_id: int) -> str:
+    """The room of a user's connections."""
+    return f"user:{user_id}"
+
+
+class ChatVoice(Voice):
+    """Streams are told as `chat:chunk` (protocol §4)."""
+
+    __slots__ = ()
+
+    def room(self, task_id: int) -> tuple[str, str]:
+        """The task's room on `/chat`."""
+        return CHAT, task_room(task_id)
+
+    def chunk(self, chunk: Chunk) -> tuple[str, Any]:
+        """A plain dict, for it is made once per delta."""
+        task_id, subtask_id, attempt = chunk.stream
+        offset, content = chunk.texts.get(CONTENT, (None, ""))
+        payload: dict[str, Any] = {"task_id": task_id, "subtask_id": subtask_id, "attempt": attempt, "content": content}
+        result: dict[str, Any] = {}
+        if THINKING in chunk.texts:
+            at, thinking = chunk.texts[THINKING]
+            result["thinking"] = {"content": thinking, "offset": at}
+        for value in chunk.values:
+            if value.kind == "block":
+                result.setdefault("blocks", []).append(value.data)
+            elif value.kind == "app":
+                result["app"] = value.data
+            else:
+                result["progress"] = value.data["progress"]
+        payload["offset"] = chunk.length if offset is None else offset
+        if result:
+            payload["result"] = result
+        return "chat:chunk", payload
+
+
+class Teller(RunListener):
+    """Turns committed changes into events, each in the plain step after its commit."""
+
+    __slots__ = ("_rooms", "after_ending")
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self.after_ending: Callable[[], None] | None = None
+
+    def started(self, job: Job) -> None:
+        """`chat:start`, then `task:status`."""
+        row, view = job.about
+        self._to_task(row.task_id, "chat:start", payloads.chat_start(row), revision=row.revision)
+        self.status(view)
+
+    def ended(self, finished: Finished, replica: Replica) -> None:  # noqa: ARG002
+        """The ending, then `task:status`."""
+        self.ending(finished.row, finished.task)
+        if self.after_ending is not None:
+            self.after_ending()
+
+    def returned(self, job: Job) -> None:
+        """Back in the queue: the next attempt's `chat:start` will tell."""
+
+    def ending(self, row: Subtask, view: TaskView) -> None:
+        """A row has become terminal."""
+        event, payload = payloads.ending_event(row, payloads.row_ending(row))
+        self._to_task(row.task_id, event, payload, revision=row.revision)
+        self.status(view)
+
+    def status(self, view: TaskView) -> None:
+        """How a task stands, to all that see it."""
+        payload = payloads.task_status(view.task)
+        for user_id in view.audience:
+            self._rooms.emit(CHAT, user_room(user_id), "task:status", payload)
+
+    def created(self, view: TaskView) -> None:
+        """A task is new to its owner."""
+        self._rooms.emit(CHAT, user_room(view.task.owner_id), "task:created", payloads.task_created(view.task))
+
+    def said(self, row: Subtask, *, skip: Session | None) -> None:
+        """Somebody said something, to all viewers but the connection it came from."""
+        payload = payloads.chat_message(row)
+        self._to_task(row.task_id, "chat:message", payload, revision=row.revision, skip=skip)
+
+    def _to_task(self, task_id: int, event: str, payload: Any, *, revision: int, skip: Session | None = None) -> None:
+        self._rooms.emit(CHAT, task_room(task_id), event, payload, revision=revision, skip=skip)
