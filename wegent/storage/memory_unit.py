@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the port says what each call does
 """Units over the tables in memory."""
 
 from __future__ import annotations
@@ -76,6 +75,7 @@ class MemoryUnit(Unit):
 
     def user_named(self, user_name: str) -> User | None:
         t = self._read()
+        rules.check_text("user_name", user_name)
         return t.users.get(t.user_names.get(user_name, 0))
 
     def users(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
@@ -86,9 +86,7 @@ class MemoryUnit(Unit):
         rules.check_texts({"user_name": user_name, "password_hash": password_hash, "role": role})
         if user_name in t.user_names:
             raise Conflict("the user name is taken")
-        row = User(
-            t.next_id("users"), user_name, password_hash, role, active=True, created_at=self._clock.now()
-        )
+        row = User(t.next_id("users"), user_name, password_hash, role, active=True, created_at=self._clock.now())
         t.put(t.user_names, user_name, row.id)
         return t.put(t.users, row.id, row)
 
@@ -133,17 +131,14 @@ class MemoryUnit(Unit):
 
     def kind_named(self, kind: str, namespace: str, name: str, *, user_id: int | None) -> Kind | None:
         t = self._read()
+        rules.check_text("name", kind + namespace + name)
         return t.kinds.get(t.kind_names.get((user_id, kind, namespace, name), 0))
 
-    def kinds(
-        self, kind: str, *, user_id: int | None = None, after_id: int = 0, limit: int = 100
-    ) -> list[Kind]:
+    def kinds(self, kind: str, *, user_id: int | None = None, after_id: int = 0, limit: int = 100) -> list[Kind]:
         rows = (row for id_, row in sorted(self._read().kinds.items()) if id_ > after_id and row.kind == kind)
         return [row for row in rows if user_id is None or row.user_id == user_id][:limit]
 
-    def put_kind(
-        self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]
-    ) -> Kind:
+    def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
         t = self._write()
         rules.check_kind_name(kind, namespace, name)
         if user_id is not None:
@@ -217,10 +212,8 @@ class MemoryUnit(Unit):
         query: str | None = None,
     ) -> list[Task]:
         t = self._read()
-        folded = None if query is None else query.casefold()
-        joined = (
-            id_ for id_ in t.tasks_of_member.get(user_id, ()) if t.members[id_, user_id].removed_at is None
-        )
+        folded = None if query is None else rules.fold_query(query)
+        joined = (id_ for id_ in t.tasks_of_member.get(user_id, ()) if t.members[id_, user_id].removed_at is None)
         rows = [
             row
             for row in (t.tasks[each] for each in {*t.tasks_of_owner.get(user_id, ()), *joined})
@@ -309,6 +302,7 @@ class MemoryUnit(Unit):
 
     def sent(self, user_id: int, client_message_id: str) -> Subtask | None:
         t = self._read()
+        rules.check_text("client_message_id", client_message_id)
         return t.subtasks.get(t.sent.get((user_id, client_message_id), 0))
 
     def subtasks(
@@ -333,9 +327,7 @@ class MemoryUnit(Unit):
 
     def unfinished(self, task_id: int) -> list[Subtask]:
         rows = self._read().rows_of_task(task_id)
-        waiting = (
-            r for r in rows if r.role == rules.ASSISTANT and r.status in rules.UNFINISHED and not r.deleted
-        )
+        waiting = (r for r in rows if r.role == rules.ASSISTANT and r.status in rules.UNFINISHED and not r.deleted)
         return sorted(waiting, key=lambda row: row.message_id)
 
     def newest_answer(self, task_id: int) -> Subtask | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import attrs
-import msgspec
 
+from wegent.codec import CodecError, decode, encode
 from wegent.core.errors import InvalidPayload
 from wegent.server.records import Kind, Member, SavedPart, Subtask, Task, Token, User
 
@@ -41,6 +41,7 @@ WIDTHS: Final[Mapping[str, int]] = {
     "channel": 64,
 }
 _KIND_NAME_WIDTH: Final = 255
+_QUERY_WIDTH: Final = 1_000  # SQLite takes no longer patterns than 50 KB
 
 _FIXED: Final[Mapping[type, frozenset[str]]] = {
     User: frozenset({"id", "created_at"}),
@@ -93,6 +94,12 @@ def check_kind_name(kind: str, namespace: str, name: str) -> None:
     check_text("name", name, _KIND_NAME_WIDTH)
 
 
+def fold_query(query: str) -> str:
+    """What `tasks_of` looks for in folded titles."""
+    check_text("query", query, _QUERY_WIDTH)
+    return query.casefold()
+
+
 def check_parts(parts: Iterable[SavedPart]) -> None:
     """The texts of saved parts."""
     for part in parts:
@@ -108,14 +115,14 @@ def check_token(token: Token) -> None:
 def dump(value: Any) -> str:
     """JSON of a row's field. Raises `InvalidPayload` for what JSON cannot say."""
     try:
-        return msgspec.json.encode(value).decode()
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidPayload(f"a value cannot be stored as JSON: {error}") from None
+        return encode(value).decode()
+    except CodecError as error:
+        raise InvalidPayload(f"a value cannot be stored: {error.sentence}") from None
 
 
 def load(text: str) -> Any:
     """What `dump` wrote."""
-    return msgspec.json.decode(text)
+    return decode(text)
 
 
 def kind_fields(kind: Kind) -> tuple[int | None, str, str, str]:

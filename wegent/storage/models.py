@@ -1,0 +1,186 @@
+"""The tables. Records (`wegent.server.records`) have the same fields; only `*_key` columns are the tables' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from wegent.storage.rules import WIDTHS
+from wegent.storage.types import BigId, Json, JsonList, LongText, Moment
+
+Id = Annotated[int, mapped_column(BigId)]
+Key = Annotated[int, mapped_column(BigId, primary_key=True)]
+Lines = Annotated[str, mapped_column(LongText)]
+When = Annotated[datetime, mapped_column(Moment)]
+Object = Annotated[Mapping[str, Any], mapped_column(Json)]
+Objects = Annotated[tuple[Mapping[str, Any], ...], mapped_column(JsonList)]
+
+
+def name(field: str) -> String:
+    """A text as wide as the rules allow."""
+    return String(WIDTHS[field])
+
+
+class Base(DeclarativeBase):
+    """Of all tables."""
+
+
+class UserRow(Base):
+    """`User`."""
+
+    __tablename__ = "users"
+
+    id: Mapped[Key]
+    user_name: Mapped[str] = mapped_column(name("user_name"), unique=True)
+    password_hash: Mapped[str | None] = mapped_column(name("password_hash"))
+    role: Mapped[str] = mapped_column(name("role"))
+    active: Mapped[bool]
+    created_at: Mapped[When]
+    avatar: Mapped[Lines | None]
+
+
+class TokenRow(Base):
+    """`Token`."""
+
+    __tablename__ = "tokens"
+
+    jti: Mapped[str] = mapped_column(name("jti"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    scope: Mapped[str] = mapped_column(name("scope"))
+    name: Mapped[Lines]
+    claims: Mapped[Object]
+    created_at: Mapped[When]
+    expires_at: Mapped[When | None]
+    revoked_at: Mapped[When | None]
+
+
+class KindRow(Base):
+    """`Kind`. `owner_key` is `user_id`, or 0 for the public one: NULLs are never equal in a unique key."""
+
+    __tablename__ = "kinds"
+    __table_args__ = (UniqueConstraint("owner_key", "kind", "namespace", "name", name="uq_kinds_name"),)
+
+    id: Mapped[Key]
+    user_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    kind: Mapped[str] = mapped_column(name("kind"), index=True)
+    namespace: Mapped[str] = mapped_column(name("namespace"))
+    name: Mapped[str] = mapped_column(String(255))
+    owner_key: Mapped[Id]
+    created_at: Mapped[When]
+    updated_at: Mapped[When]
+    body: Mapped[Object]
+
+
+class TaskRow(Base):
+    """`Task`. `title_key` is the title case folded, since no two databases fold alike."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (Index("ix_tasks_owner", "owner_id", "updated_at"),)
+
+    id: Mapped[Key]
+    owner_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"))
+    team_id: Mapped[Id]
+    status: Mapped[str] = mapped_column(name("status"))
+    progress: Mapped[int]
+    revision: Mapped[Id]
+    last_message_id: Mapped[Id]
+    is_group_chat: Mapped[bool]
+    task_type: Mapped[str] = mapped_column(name("task_type"))
+    created_at: Mapped[When]
+    updated_at: Mapped[When]
+    completed_at: Mapped[When | None]
+    device_id: Mapped[str | None] = mapped_column(name("device_id"))
+    deleted: Mapped[bool]
+    team_name: Mapped[Lines]
+    title: Mapped[Lines]
+    title_key: Mapped[Lines]
+    options: Mapped[Object]
+
+
+class SubtaskRow(Base):
+    """`Subtask`. The long texts come last: SQLite reads a row from its beginning."""
+
+    __tablename__ = "subtasks"
+    __table_args__ = (
+        UniqueConstraint("task_id", "message_id", name="uq_subtasks_message"),
+        UniqueConstraint("sender_id", "client_message_id", name="uq_subtasks_sent"),
+        Index("ix_subtasks_status", "status", "target"),
+    )
+
+    id: Mapped[Key]
+    task_id: Mapped[int] = mapped_column(BigId, ForeignKey("tasks.id"))
+    message_id: Mapped[Id]
+    revision: Mapped[Id]
+    attempt: Mapped[int]
+    role: Mapped[str] = mapped_column(name("role"))
+    sender_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"))
+    sender_name: Mapped[str] = mapped_column(name("sender_name"))
+    status: Mapped[str] = mapped_column(name("status"))
+    progress: Mapped[int]
+    created_at: Mapped[When]
+    updated_at: Mapped[When]
+    client_message_id: Mapped[str | None] = mapped_column(name("client_message_id"))
+    answers: Mapped[Id | None]
+    bot_name: Mapped[Lines]
+    shell_type: Mapped[str] = mapped_column(name("shell_type"))
+    target: Mapped[str] = mapped_column(name("target"))
+    owner: Mapped[str | None] = mapped_column(name("owner"))
+    lease: Mapped[str | None] = mapped_column(name("lease"))
+    on_lost: Mapped[str] = mapped_column(name("on_lost"))
+    reason: Mapped[str | None] = mapped_column(name("reason"))
+    lost_attempts: Mapped[int]
+    claimable_at: Mapped[When | None]
+    started_at: Mapped[When | None]
+    completed_at: Mapped[When | None]
+    deleted: Mapped[bool]
+    error_type: Mapped[str | None] = mapped_column(name("error_type"))
+    error_message: Mapped[Lines | None]
+    options: Mapped[Object]
+    contexts: Mapped[Objects]
+    result: Mapped[Object]
+    prompt: Mapped[Lines]
+    thinking: Mapped[Lines]
+    content: Mapped[Lines]
+    values: Mapped[Objects]
+
+
+class MemberRow(Base):
+    """`Member`."""
+
+    __tablename__ = "members"
+
+    task_id: Mapped[int] = mapped_column(BigId, ForeignKey("tasks.id"), primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("users.id"), primary_key=True, autoincrement=False, index=True
+    )
+    user_name: Mapped[str] = mapped_column(name("user_name"))
+    role: Mapped[str] = mapped_column(name("role"))
+    joined_at: Mapped[When]
+    removed_at: Mapped[When | None]
+    last_read_message_id: Mapped[Id]
+
+
+class OwnerRow(Base):
+    """`OwnerBeat`."""
+
+    __tablename__ = "owners"
+
+    owner: Mapped[str] = mapped_column(name("owner"), primary_key=True)
+    beat: Mapped[Id]
+
+
+class PartRow(Base):
+    """`SavedPart`. No foreign keys: checking them would lock the rows of runs that are merely being saved."""
+
+    __tablename__ = "stream_parts"
+
+    subtask_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    channel: Mapped[str] = mapped_column(name("channel"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    task_id: Mapped[Id]
+    text: Mapped[Lines]

@@ -1,0 +1,360 @@
+"""Units over a connection of SQLAlchemy, which is in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+from sqlalchemy import Connection, CursorResult, Executable, Table, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from wegent.core.clock import Clock
+from wegent.core.errors import Conflict, NotFound
+from wegent.core.model import StreamId
+from wegent.server.ports.store import Unit
+from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.storage import rules
+from wegent.storage import statements as sql
+from wegent.storage.faults import violation
+
+R = TypeVar("R")
+Rows = CursorResult[*tuple[Any, ...]]
+
+
+class SqlUnit(Unit):
+    """One unit; unusable once closed, and a reading one refuses to change anything."""
+
+    __slots__ = ("_clock", "_conn", "_open", "_returning", "_writable")
+
+    def __init__(self, conn: Connection, clock: Clock, *, writable: bool) -> None:
+        self._conn = conn
+        self._clock = clock
+        self._writable = writable
+        self._open = True
+        # MariaDB and MySQL know no UPDATE … RETURNING: there the row is read after it, under the lock it took.
+        self._returning = conn.dialect.update_returning
+
+    def close(self) -> None:
+        """The transaction is over: a unit that was kept beyond it must not reach the rows."""
+        self._open = False
+
+    def _read(self, statement: Executable, **params: Any) -> Rows:
+        if not self._open:
+            raise RuntimeError("the unit is over")
+        return self._conn.execute(statement, params)
+
+    def _write(self, statement: Executable, params: Any = None) -> Rows:
+        if not self._open:
+            raise RuntimeError("the unit is over")
+        if not self._writable:
+            raise RuntimeError("a unit of Store.read must not change rows")
+        try:
+            return self._conn.execute(statement, params)
+        except IntegrityError as error:
+            raise violation(error) from error
+
+    def _one(self, record: Callable[..., R], statement: Executable, **params: Any) -> R | None:
+        row = self._read(statement, **params).first()
+        return None if row is None else record(*row)
+
+    def _all(self, record: Callable[..., R], statement: Executable, **params: Any) -> list[R]:
+        return [record(*row) for row in self._read(statement, **params)]
+
+    def _change(self, record: Callable[..., R], of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> R | None:
+        """Change a row by its keys; the row as it is then."""
+        statement, columns = sql.update_by(of, keys, changes), sql.columns(of, record)
+        if self._returning:
+            row = self._write(statement.returning(*columns)).first()
+        else:
+            self._write(statement)
+            where = (of.c[name] == value for name, value in keys.items())
+            row = self._read(select(*columns).where(*where)).first()
+        return None if row is None else record(*row)
+
+    # users and tokens
+
+    def user(self, user_id: int) -> User | None:
+        return self._one(User, sql.USER_BY_ID, id=user_id)
+
+    def user_named(self, user_name: str) -> User | None:
+        rules.check_text("user_name", user_name)
+        return self._one(User, sql.USER_BY_NAME, name=user_name)
+
+    def users(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
+        return self._all(User, sql.USER_PAGE, after=after_id, limit=limit)
+
+    def add_user(self, user_name: str, *, password_hash: str | None, role: str = "user") -> User:
+        fields = {"user_name": user_name, "password_hash": password_hash, "role": role}
+        rules.check_texts(fields)
+        if self.user_named(user_name) is not None:
+            raise Conflict("the user name is taken")
+        row = User(id=0, active=True, created_at=self._clock.now(), **fields)  # type: ignore[arg-type]
+        return self._insert(sql.USERS, row)
+
+    def update_user(self, user_id: int, **changes: Any) -> User:
+        rules.check_changes(User, changes)
+        rules.check_texts(changes)
+        if not changes:
+            return _found(self.user(user_id), "user")
+        return _found(self._change(User, sql.USERS, {"id": user_id}, changes), "user")
+
+    def token(self, jti: str) -> Token | None:
+        rules.check_text("jti", jti)
+        return self._one(Token, sql.TOKEN_BY_ID, jti=jti)
+
+    def tokens(self, user_id: int | None = None) -> list[Token]:
+        statement = select(*sql.TOKEN)
+        if user_id is not None:
+            statement = statement.where(sql.TOKENS.c.user_id == user_id)
+        return sorted(self._all(Token, statement), key=lambda row: (row.created_at, row.jti), reverse=True)
+
+    def add_token(self, token: Token) -> None:
+        rules.check_token(token)
+        self._write(insert(sql.TOKENS), _params(token))
+
+    def revoke_token(self, jti: str, at: datetime) -> Token:
+        row = _found(self.token(jti), "token")
+        if row.revoked_at is not None:
+            return row
+        return _found(self._change(Token, sql.TOKENS, {"jti": jti}, {"revoked_at": at}), "token")
+
+    # kinds
+
+    def kind(self, kind_id: int) -> Kind | None:
+        return self._one(Kind, sql.KIND_BY_ID, id=kind_id)
+
+    def kind_named(self, kind: str, namespace: str, name: str, *, user_id: int | None) -> Kind | None:
+        rules.check_text("name", kind + namespace + name)
+        named = {"owner_key": user_id or 0, "kind": kind, "namespace": namespace, "name": name}
+        return self._one(Kind, sql.KIND_BY_NAME, **named)
+
+    def kinds(self, kind: str, *, user_id: int | None = None, after_id: int = 0, limit: int = 100) -> list[Kind]:
+        statement = sql.KIND_PAGE
+        if user_id is not None:
+            statement = statement.where(sql.KINDS.c.user_id == user_id)
+        return self._all(Kind, statement, kind=kind, after=after_id, limit=limit)
+
+    def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
+        rules.check_kind_name(kind, namespace, name)
+        now = self._clock.now()
+        named = {"owner_key": user_id or 0, "kind": kind, "namespace": namespace, "name": name}
+        changed = self._change(Kind, sql.KINDS, named, {"body": body, "updated_at": now})
+        if changed is not None:
+            return changed
+        row = Kind(0, user_id, kind, namespace, name, body, created_at=now, updated_at=now)
+        return self._insert(sql.KINDS, row, owner_key=user_id or 0)
+
+    def delete_kind(self, kind_id: int) -> None:
+        if self._write(delete(sql.KINDS).where(sql.KINDS.c.id == kind_id)).rowcount == 0:
+            raise NotFound("no such resource")
+
+    # tasks
+
+    def touch(self, task_id: int, *, messages: int = 0) -> Task:
+        params = {"task": task_id, "messages": messages, "now": self._clock.now()}
+        if self._returning:
+            row = self._write(sql.TOUCH_RETURNING, params).first()
+            task = None if row is None else Task(*row)
+        else:
+            task = self.task(task_id) if self._write(sql.TOUCH, params).rowcount else None
+        return _found(task, "task")
+
+    def task(self, task_id: int) -> Task | None:
+        return self._one(Task, sql.TASK_BY_ID, id=task_id)
+
+    def add_task(
+        self, *, owner_id: int, team_id: int, team_name: str, title: str, messages: int = 0, **fields: Any
+    ) -> Task:
+        rules.check_changes(Task, fields)
+        named = {"owner_id": owner_id, "team_id": team_id, "team_name": team_name, "title": title}
+        stored = {**rules.TASK_DEFAULTS, **fields, **named}
+        rules.check_texts(stored)
+        now = self._clock.now()
+        row = Task(id=0, revision=1, last_message_id=messages, created_at=now, updated_at=now, **stored)
+        return self._insert(sql.TASKS, row, title_key=row.title.casefold())
+
+    def update_task(self, task_id: int, **changes: Any) -> Task:
+        rules.check_changes(Task, changes)
+        rules.check_texts(changes)
+        if "title" in changes:
+            changes["title_key"] = changes["title"].casefold()
+        changes["updated_at"] = self._clock.now()
+        return _found(self._change(Task, sql.TASKS, {"id": task_id}, changes), "task")
+
+    def tasks_of(
+        self,
+        user_id: int,
+        *,
+        limit: int = 50,
+        before: tuple[datetime, int] | None = None,
+        status: str | None = None,
+        query: str | None = None,
+    ) -> list[Task]:
+        statement, params = sql.TASKS_OF, {"user": user_id, "limit": limit}
+        if before is not None:
+            statement = statement.where(sql.TASKS_BEFORE)
+            params |= {"moment": before[0], "before_id": before[1]}  # type: ignore[dict-item]
+        if status is not None:
+            statement = statement.where(sql.TASKS.c.status == status)
+        if query is not None:
+            folded = rules.fold_query(query)
+            statement = statement.where(sql.TASKS.c.title_key.contains(folded, autoescape=True))
+        return self._all(Task, statement, **params)
+
+    # members
+
+    def member(self, task_id: int, user_id: int) -> Member | None:
+        return self._one(Member, sql.MEMBER_BY_ID, task=task_id, user=user_id)
+
+    def members(self, task_id: int) -> list[Member]:
+        return self._all(Member, sql.MEMBERS_OF_TASK, task=task_id)
+
+    def put_member(self, task_id: int, user_id: int, **changes: Any) -> Member:
+        rules.check_changes(Member, changes)
+        rules.check_texts(changes)
+        row = self.member(task_id, user_id)
+        if row is not None:
+            keys = {"task_id": task_id, "user_id": user_id}
+            return _found(self._change(Member, sql.MEMBERS, keys, changes) if changes else row, "member")
+        fields = {"role": "member", "joined_at": self._clock.now(), **changes}
+        row = Member(task_id, user_id, self._name_of(user_id), **fields)
+        self._write(insert(sql.MEMBERS), _params(row))
+        return row
+
+    def _name_of(self, user_id: int) -> str:
+        name: str | None = self._read(sql.USER_NAME, id=user_id).scalar()
+        return _found(name, "user")
+
+    # subtasks
+
+    def subtask(self, subtask_id: int) -> Subtask | None:
+        return self._one(Subtask, sql.SUBTASK_BY_ID, id=subtask_id)
+
+    def add_subtask(
+        self, *, task: Task, message_id: int, role: str, sender_id: int, status: str, **fields: Any
+    ) -> Subtask:
+        rules.check_changes(Subtask, fields)
+        fields |= {"message_id": message_id, "role": role, "sender_id": sender_id, "status": status}
+        if "sender_name" not in fields:
+            fields["sender_name"] = self._name_of(sender_id)
+        rules.check_texts(fields)
+        now = self._clock.now()
+        fields = {"attempt": 1, "progress": 0, **fields}
+        row = Subtask(id=0, task_id=task.id, revision=task.revision, created_at=now, updated_at=now, **fields)
+        return self._insert(sql.SUBTASKS, row)
+
+    def update_subtask(self, subtask_id: int, *, task: Task, **changes: Any) -> Subtask:
+        rules.check_changes(Subtask, changes)
+        rules.check_texts(changes)
+        changes |= {"revision": task.revision, "updated_at": self._clock.now()}
+        return _found(self._change(Subtask, sql.SUBTASKS, {"id": subtask_id}, changes), "subtask")
+
+    def sent(self, user_id: int, client_message_id: str) -> Subtask | None:
+        rules.check_text("client_message_id", client_message_id)
+        return self._one(Subtask, sql.SENT, user=user_id, client=client_message_id)
+
+    def subtasks(
+        self,
+        task_id: int,
+        *,
+        after_message_id: int | None = None,
+        before_message_id: int | None = None,
+        after_revision: int | None = None,
+        limit: int = 100,
+        newest: bool = False,
+    ) -> list[Subtask]:
+        c = sql.SUBTASKS.c
+        statement = select(*sql.SUBTASK).where(c.task_id == task_id)
+        if after_message_id is not None:
+            statement = statement.where(c.message_id > after_message_id)
+        if before_message_id is not None:
+            statement = statement.where(c.message_id < before_message_id)
+        if after_revision is not None:
+            statement = statement.where(c.revision > after_revision)
+        else:
+            statement = statement.where(c.deleted.is_(False))
+        order = c.message_id.desc() if newest else c.message_id
+        rows = self._all(Subtask, statement.order_by(order).limit(limit))
+        return rows[::-1] if newest else rows
+
+    def unfinished(self, task_id: int) -> list[Subtask]:
+        return self._all(Subtask, sql.UNFINISHED, task=task_id)
+
+    def newest_answer(self, task_id: int) -> Subtask | None:
+        return self._one(Subtask, sql.NEWEST_ANSWER, task=task_id)
+
+    # runs
+
+    def claimable(
+        self, targets: Collection[str], *, now: datetime, released: Collection[int] = (), limit: int = 100
+    ) -> list[Subtask]:
+        params = {"targets": list(targets), "released": list(released), "now": now, "limit": limit}
+        return self._all(Subtask, sql.CLAIMABLE, **params)
+
+    def running(self, owners: Collection[str] | None = None) -> list[Subtask]:
+        statement = sql.HELD_ROWS
+        if owners is not None:
+            statement = statement.where(sql.SUBTASKS.c.owner.in_(list(owners)))
+        return self._all(Subtask, statement)
+
+    def owned(self, owner: str) -> list[tuple[int, int, str | None, str]]:
+        rows: list[tuple[int, int, str | None, str]] = [tuple(row) for row in self._read(sql.OWNED, who=owner)]
+        return rows
+
+    def beat(self, owner: str) -> None:
+        rules.check_texts({"owner": owner})
+        if self._write(sql.BEAT, {"who": owner}).rowcount == 0:
+            self._write(insert(sql.OWNERS), {"owner": owner, "beat": 1})
+
+    def beats(self) -> list[OwnerBeat]:
+        return sorted(self._all(OwnerBeat, sql.BEATS), key=lambda row: row.owner)
+
+    def forget_owner(self, owner: str) -> None:
+        self._write(delete(sql.OWNERS).where(sql.OWNERS.c.owner == owner))
+
+    # saved streams
+
+    def save_parts(self, parts: Sequence[SavedPart]) -> None:
+        rules.check_parts(parts)
+        if parts:
+            rows = [
+                {
+                    "task_id": part.stream.task_id,
+                    "subtask_id": part.stream.subtask_id,
+                    "attempt": part.stream.attempt,
+                    "channel": part.channel,
+                    "start": part.offset,
+                    "text": part.text,
+                }
+                for part in parts
+            ]
+            self._write(sql.upsert_parts(self._conn.dialect.name), rows)
+
+    def saved_parts(self, stream: StreamId) -> list[SavedPart]:
+        rows = self._read(sql.PARTS_OF_STREAM, subtask=stream.subtask_id, attempt=stream.attempt)
+        parts = [SavedPart(stream, channel, start, text) for channel, start, text in rows]
+        return sorted(parts, key=lambda part: (part.channel, part.offset))
+
+    def drop_parts(self, stream: StreamId) -> None:
+        c = sql.PARTS.c
+        self._write(delete(sql.PARTS).where(c.subtask_id == stream.subtask_id, c.attempt == stream.attempt))
+
+    def _insert(self, of: Table, row: R, **more: Any) -> R:
+        """Insert a record that has no id yet; the record with the id it got."""
+        params = _params(row) | more
+        del params["id"]
+        key = self._write(insert(of), params).inserted_primary_key
+        assert key is not None
+        return attrs.evolve(row, id=key[0])  # type: ignore[misc]
+
+
+def _params(row: Any) -> dict[str, Any]:
+    return {each.name: getattr(row, each.name) for each in attrs.fields(row.__class__)}
+
+
+def _found(row: R | None, what: str) -> R:
+    if row is None:
+        raise NotFound(f"no such {what}")
+    return row

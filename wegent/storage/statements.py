@@ -1,0 +1,206 @@
+"""The statements of units, made once; SQLAlchemy compiles each once per database."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    union,
+    update,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from wegent.server.records import Kind, Member, Subtask, Task, Token, User
+from wegent.storage.models import (
+    Base,
+    KindRow,
+    MemberRow,
+    OwnerRow,
+    PartRow,
+    SubtaskRow,
+    TaskRow,
+    TokenRow,
+    UserRow,
+)
+from wegent.storage.rules import ASSISTANT, HELD, PENDING
+
+
+def table(model: type[Base]) -> Table:
+    """The model's table."""
+    found = model.__table__
+    assert isinstance(found, Table)
+    return found
+
+
+USERS: Final = table(UserRow)
+TOKENS: Final = table(TokenRow)
+KINDS: Final = table(KindRow)
+TASKS: Final = table(TaskRow)
+SUBTASKS: Final = table(SubtaskRow)
+MEMBERS: Final = table(MemberRow)
+OWNERS: Final = table(OwnerRow)
+PARTS: Final = table(PartRow)
+
+
+def columns(of: Table, record: Any) -> list[ColumnElement[Any]]:
+    """The table's columns in the order of the record's fields, so that a row is the record's arguments."""
+    return [of.c[each.name] for each in attrs.fields(record)]
+
+
+USER: Final = columns(USERS, User)
+TOKEN: Final = columns(TOKENS, Token)
+KIND: Final = columns(KINDS, Kind)
+TASK: Final = columns(TASKS, Task)
+SUBTASK: Final = columns(SUBTASKS, Subtask)
+MEMBER: Final = columns(MEMBERS, Member)
+
+USER_BY_ID: Final = select(*USER).where(USERS.c.id == bindparam("id"))
+USER_BY_NAME: Final = select(*USER).where(USERS.c.user_name == bindparam("name"))
+USER_NAME: Final = select(USERS.c.user_name).where(USERS.c.id == bindparam("id"))
+USER_PAGE: Final = select(*USER).where(USERS.c.id > bindparam("after")).order_by(USERS.c.id).limit(bindparam("limit"))
+
+TOKEN_BY_ID: Final = select(*TOKEN).where(TOKENS.c.jti == bindparam("jti"))
+
+KIND_BY_ID: Final = select(*KIND).where(KINDS.c.id == bindparam("id"))
+KIND_BY_NAME: Final = select(*KIND).where(
+    KINDS.c.owner_key == bindparam("owner_key"),
+    KINDS.c.kind == bindparam("kind"),
+    KINDS.c.namespace == bindparam("namespace"),
+    KINDS.c.name == bindparam("name"),
+)
+KIND_PAGE: Final = (
+    select(*KIND)
+    .where(KINDS.c.kind == bindparam("kind"), KINDS.c.id > bindparam("after"))
+    .order_by(KINDS.c.id)
+    .limit(bindparam("limit"))
+)
+
+TOUCH: Final = (
+    update(TASKS)
+    .where(TASKS.c.id == bindparam("task"), TASKS.c.deleted.is_(False))
+    .values(
+        revision=TASKS.c.revision + 1,
+        last_message_id=TASKS.c.last_message_id + bindparam("messages"),
+        updated_at=bindparam("now"),
+    )
+)
+TOUCH_RETURNING: Final = TOUCH.returning(*TASK)
+TASK_BY_ID: Final = select(*TASK).where(TASKS.c.id == bindparam("id"))
+
+MEMBER_BY_ID: Final = select(*MEMBER).where(
+    MEMBERS.c.task_id == bindparam("task"), MEMBERS.c.user_id == bindparam("user")
+)
+MEMBERS_OF_TASK: Final = (
+    select(*MEMBER)
+    .where(MEMBERS.c.task_id == bindparam("task"), MEMBERS.c.removed_at.is_(None))
+    .order_by(MEMBERS.c.joined_at, MEMBERS.c.user_id)
+)
+
+SUBTASK_BY_ID: Final = select(*SUBTASK).where(SUBTASKS.c.id == bindparam("id"))
+SENT: Final = select(*SUBTASK).where(
+    SUBTASKS.c.sender_id == bindparam("user"), SUBTASKS.c.client_message_id == bindparam("client")
+)
+_ANSWERS: Final = (
+    SUBTASKS.c.task_id == bindparam("task"),
+    SUBTASKS.c.role == ASSISTANT,
+    SUBTASKS.c.deleted.is_(False),
+)
+UNFINISHED: Final = (
+    select(*SUBTASK).where(*_ANSWERS, SUBTASKS.c.status.in_((PENDING, *HELD))).order_by(SUBTASKS.c.message_id)
+)
+NEWEST_ANSWER: Final = select(*SUBTASK).where(*_ANSWERS).order_by(SUBTASKS.c.message_id.desc()).limit(1)
+
+BEAT: Final = update(OWNERS).where(OWNERS.c.owner == bindparam("who")).values(beat=OWNERS.c.beat + 1)
+BEATS: Final = select(OWNERS.c.owner, OWNERS.c.beat)
+
+PARTS_OF_STREAM: Final = select(PARTS.c.channel, PARTS.c.start, PARTS.c.text).where(
+    PARTS.c.subtask_id == bindparam("subtask"), PARTS.c.attempt == bindparam("attempt")
+)
+
+
+def _claimable() -> Select[*tuple[Any, ...]]:
+    other = SUBTASKS.alias("other")
+    in_the_way = exists().where(
+        other.c.task_id == SUBTASKS.c.task_id,
+        other.c.role == ASSISTANT,
+        other.c.deleted.is_(False),
+        or_(other.c.status.in_(HELD), and_(other.c.status == PENDING, other.c.id < SUBTASKS.c.id)),
+    )
+    due = or_(SUBTASKS.c.claimable_at <= bindparam("now"), SUBTASKS.c.id.in_(bindparam("released", expanding=True)))
+    return (
+        select(*SUBTASK)
+        .join(TASKS, TASKS.c.id == SUBTASKS.c.task_id)
+        .where(
+            SUBTASKS.c.status == PENDING,
+            SUBTASKS.c.target.in_(bindparam("targets", expanding=True)),
+            SUBTASKS.c.role == ASSISTANT,
+            SUBTASKS.c.deleted.is_(False),
+            TASKS.c.deleted.is_(False),
+            due,
+            ~in_the_way,
+        )
+        .order_by(SUBTASKS.c.id)
+        .limit(bindparam("limit"))
+    )
+
+
+CLAIMABLE: Final = _claimable()
+HELD_ROWS: Final = select(*SUBTASK).where(SUBTASKS.c.status.in_(HELD)).order_by(SUBTASKS.c.id)
+OWNED: Final = (
+    select(SUBTASKS.c.id, SUBTASKS.c.attempt, SUBTASKS.c.lease, SUBTASKS.c.status)
+    .where(SUBTASKS.c.status.in_(HELD), SUBTASKS.c.owner == bindparam("who"))
+    .order_by(SUBTASKS.c.id)
+)
+
+
+def _tasks_of() -> Select[*tuple[Any, ...]]:
+    # A join with the ids, made first: an OR over two tables makes MariaDB read all tasks.
+    mine = union(
+        select(TASKS.c.id.label("id")).where(TASKS.c.owner_id == bindparam("user")),
+        select(MEMBERS.c.task_id.label("id")).where(
+            MEMBERS.c.user_id == bindparam("user"), MEMBERS.c.removed_at.is_(None)
+        ),
+    ).subquery("mine")
+    return (
+        select(*TASK)
+        .join(mine, mine.c.id == TASKS.c.id)
+        .where(TASKS.c.deleted.is_(False))
+        .order_by(TASKS.c.updated_at.desc(), TASKS.c.id.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+TASKS_OF: Final = _tasks_of()
+TASKS_BEFORE: Final = or_(
+    TASKS.c.updated_at < bindparam("moment"),
+    and_(TASKS.c.updated_at == bindparam("moment"), TASKS.c.id < bindparam("before_id")),
+)
+
+
+def update_by(of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> Update:
+    """Change the row of these keys."""
+    return update(of).where(*(of.c[name] == value for name, value in keys.items())).values(changes)
+
+
+def upsert_parts(backend: str) -> Executable:
+    """Insert saved parts, or replace their text, as the backend says it."""
+    if backend in {"mysql", "mariadb"}:
+        on_mysql = mysql.insert(PARTS)
+        return on_mysql.on_duplicate_key_update(text=on_mysql.inserted.text)
+    keys = [PARTS.c.subtask_id, PARTS.c.attempt, PARTS.c.channel, PARTS.c.start]
+    if backend == "postgresql":
+        on_pg = postgresql.insert(PARTS)
+        return on_pg.on_conflict_do_update(index_elements=keys, set_={"text": on_pg.excluded.text})
+    on_sqlite = sqlite.insert(PARTS)
+    return on_sqlite.on_conflict_do_update(index_elements=keys, set_={"text": on_sqlite.excluded.text})
