@@ -55,9 +55,11 @@ async def running(
     *scripts: Script, stay: bool = False, **config: Any
 ) -> AsyncIterator[tuple[OpenAIEngine, ScriptedProvider]]:
     quick = {"backoff_s": 0.001, "max_backoff_s": 0.5}
-    async with scripted_provider(*scripts, stay=stay) as provider:
-        async with OpenAIEngine.open(OpenAIConfig(**(quick | config))) as engine:
-            yield engine, provider
+    async with (
+        scripted_provider(*scripts, stay=stay) as provider,
+        OpenAIEngine.open(OpenAIConfig(**(quick | config))) as engine,
+    ):
+        yield engine, provider
 
 
 async def answered(*scripts: Script, **config: Any) -> tuple[MemorySink, Completion, ScriptedProvider]:
@@ -406,13 +408,13 @@ async def test_the_whole_answer_has_a_time_limit() -> None:
 
 async def test_waiting_for_the_sink_is_not_the_providers_silence() -> None:
     sink = MemorySink()
-    async with running(streams(delta("a"), finish()), idle_s=0.05) as (engine, provider):
-        async with trio.open_nursery() as nursery:
-            sink.hold()
-            nursery.start_soon(engine.run, request_for(provider), sink)
-            await provider.called.wait()
-            await trio.sleep(0.2)
-            sink.release()
+    script = streams(delta("a"), finish())
+    async with running(script, idle_s=0.05) as (engine, provider), trio.open_nursery() as nursery:
+        sink.hold()
+        nursery.start_soon(engine.run, request_for(provider), sink)
+        await provider.called.wait()
+        await trio.sleep(0.2)
+        sink.release()
     assert sink.content == "a"
 
 
@@ -517,9 +519,8 @@ async def test_cancelled_at_any_checkpoint_no_connection_stays_open() -> None:
 
 async def test_more_answers_than_connections_wait_for_their_turn() -> None:
     sinks = [MemorySink() for _ in range(6)]
-    script = streams(delta("hi"), finish())
-    async with running(script, pool=PoolConfig(max_connections=2)) as (engine, provider):
-        async with trio.open_nursery() as nursery:
-            for sink in sinks:
-                nursery.start_soon(engine.run, request_for(provider), sink)
+    script, few = streams(delta("hi"), finish()), PoolConfig(max_connections=2)
+    async with running(script, pool=few) as (engine, provider), trio.open_nursery() as nursery:
+        for sink in sinks:
+            nursery.start_soon(engine.run, request_for(provider), sink)
     assert all(sink.content == "hi" for sink in sinks)
