@@ -1,0 +1,182 @@
+"""The one port: reads the head of a connection's first request, and decides who serves the connection.
+
+A WebSocket upgrade goes to the transport that claims its path. Everything else goes, with the bytes already read, to
+the HTTP server for the connection's whole life.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import frozen
+
+from wegent.core.instruments import Registry
+from wegent.core.timers import Timers
+from wegent.transports.flusher import Flusher
+from wegent.transports.plain import PlainSocket
+from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
+
+log = logging.getLogger(__name__)
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Claim = Callable[[Request, PlainSocket], Awaitable[None]]
+"""Serves an upgrade on its path; the front door closes the socket when it returns."""
+Fallback = Callable[[PlainSocket], Awaitable[None]]
+"""Serves every other connection; `head_rest` holds what was read."""
+
+
+@frozen
+class FrontDoorLimits:
+    """Bytes of a request's head, seconds to send it, connections at once whose head is not read yet, connections."""
+
+    head: int = 16_384
+    head_timeout: float = 10.0
+    waiting: int = 2_000
+    connections: int = 100_000
+    backlog: int = 4_096
+
+
+def listen(host: str, port: int, *, backlog: int = 4_096) -> list[socket.socket]:
+    """Listening sockets for every address of `host`; port 0 picks one, the same for all.
+
+    Raises:
+        OSError: the address can't be had.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    for family, _, _, _, address in dict.fromkeys(found):
+        if sockets and port == 0:
+            address = (address[0], sockets[0].getsockname()[1], *address[2:])
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            for earlier in sockets:
+                earlier.close()
+            raise
+        sock.listen(backlog)
+        sock.setblocking(False)
+        sockets.append(sock)
+    return sockets
+
+
+class FrontDoor:
+    """Accepts connections and hands them on; holds the flusher that writes for all of them."""
+
+    def __init__(self, timers: Timers, registry: Registry, limits: FrontDoorLimits | None = None) -> None:
+        self.limits = limits or FrontDoorLimits()
+        self.flusher = Flusher()
+        self._timers = timers
+        self._claims: dict[str, Claim] = {}
+        self._fallback: Fallback | None = None
+        self._waiting = 0
+        self._open = 0
+        self._accepting = trio.CancelScope()
+        registry.gauge("wegent_tcp_connections", "Open connections of the front door", lambda: self._open)
+        registry.gauge("wegent_slow_readers", "Connections that take no more for now", lambda: self.flusher.blocked)
+
+    def claim(self, path: str, serve: Claim) -> None:
+        """Upgrades on `path` go to `serve`."""
+        self._claims[path] = serve
+
+    def fall_back(self, serve: Fallback) -> None:
+        """Everything that nobody claims goes to `serve`."""
+        self._fallback = serve
+
+    async def serve(
+        self, sockets: list[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accept until cancelled, or until `stop_accepting`; connections go on until they end."""
+        async with trio.open_nursery() as flushing:
+            await flushing.start(self.flusher.run)
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                try:
+                    with self._accepting:
+                        async with trio.open_nursery() as accepting:
+                            for sock in sockets:
+                                accepting.start_soon(self._accept, sock, nursery)
+                finally:
+                    for sock in sockets:
+                        trio.lowlevel.notify_closing(sock)
+                        sock.close()
+            flushing.cancel_scope.cancel()
+
+    def stop_accepting(self) -> None:
+        """No new connections from now on."""
+        self._accepting.cancel()
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(64):
+                try:
+                    sock, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _OUT_OF_FILES:
+                        log.error("no connection can be accepted: %s", error.strerror)
+                        await trio.sleep(0.1)
+                    break
+                if self._waiting >= self.limits.waiting or self._open >= self.limits.connections:
+                    sock.close()
+                    continue
+                nursery.start_soon(self._connection, sock, str(address[0]))
+
+    async def _connection(self, sock: socket.socket, peer: str) -> None:
+        self._open += 1
+        plain = PlainSocket(sock, peer)
+        try:
+            with plain.scope:
+                await self._serve(plain)
+        except Exception:
+            log.exception("a connection failed")
+        finally:
+            plain.close()
+            self._open -= 1
+
+    async def _serve(self, plain: PlainSocket) -> None:
+        request = await self._head(plain)
+        if isinstance(request, HandshakeError):
+            plain.sock.send(refusal(request.status, request.reason, request.headers))
+            await plain.finish(self.limits.head_timeout)
+        elif request is not None and is_upgrade(request) and (claim := self._claims.get(request.path)) is not None:
+            await claim(request, plain)
+        elif request is not None and self._fallback is not None:
+            await self._fallback(plain)
+
+    async def _head(self, plain: PlainSocket) -> Request | HandshakeError | None:
+        """The first request's head; None where the connection ended before it was whole.
+
+        What was read is in `head_rest`: all of it, or, for an upgrade that somebody claims, what follows the head.
+        """
+        self._waiting += 1
+        timer = self._timers.after(self.limits.head_timeout, plain.scope.cancel)
+        try:
+            read = bytearray()
+            while (end := read.find(b"\r\n\r\n")) < 0:
+                if len(read) > self.limits.head:
+                    return HandshakeError(431, f"A request head has at most {self.limits.head} bytes.")
+                data = await plain.receive()
+                if not data:
+                    return None
+                read += data
+        finally:
+            timer.cancel()
+            self._waiting -= 1
+        try:
+            request = parse_request(bytes(read[: end + 4]))
+        except HandshakeError as error:
+            return error
+        upgrade = is_upgrade(request) and request.path in self._claims
+        plain.head_rest = bytes(read[end + 4 :]) if upgrade else bytes(read)
+        return request

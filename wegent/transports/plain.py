@@ -1,0 +1,67 @@
+"""A plain TCP connection: read by its own task, written by the flusher, closed in order."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from wegent.core.outbox import Outbox
+from wegent.transports.flusher import Flusher, SocketWriter
+
+READ = 65_536
+LINGER = 1.0
+"""Seconds that an orderly end waits for the peer to end too."""
+
+
+class PlainSocket:
+    """One accepted socket. Only the task that serves it reads and closes it; cancelling `scope` ends that task."""
+
+    __slots__ = ("_writer", "head_rest", "peer", "scope", "sock", "stream")
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.peer = peer
+        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # sets TCP_NODELAY and TCP_NOTSENT_LOWAT
+        self.scope = trio.CancelScope()
+        self.head_rest = b""
+        self._writer: SocketWriter | None = None
+
+    async def receive(self) -> bytes:
+        """The next bytes, b"" at the end; a broken connection has ended too."""
+        if self.head_rest:
+            data, self.head_rest = self.head_rest, b""
+            return data
+        while True:
+            await trio.lowlevel.wait_readable(self.sock)
+            try:
+                return self.sock.recv(READ)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError:
+                return b""
+
+    def attach(self, flusher: Flusher, outbox: Outbox) -> None:
+        """From now on the flusher writes what is in the outbox."""
+        self._writer = SocketWriter(flusher, self.sock, outbox, self.scope.cancel)
+        outbox.attach(self._writer)
+
+    async def finish(self, timeout: float) -> None:
+        """Write what waits, say that no more comes, read until the peer ends too. Closing with unread input would
+        destroy what is still on its way.
+        """
+        with trio.move_on_after(timeout):
+            if self._writer is not None:
+                await self._writer.drained()
+            with trio.move_on_after(LINGER):
+                try:
+                    self.sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    return
+                while await self.receive():
+                    pass
+
+    def close(self) -> None:
+        """Close the socket; whoever waits for it wakes."""
+        self.stream.socket.close()

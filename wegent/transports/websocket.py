@@ -1,0 +1,279 @@
+"""The raw WebSocket transport: one JSON object a text frame (protocol §2)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from wegent import codec
+from wegent.core.closing import BAD_REQUEST, NO_PONG, SHUTTING_DOWN, UNAUTHENTICATED, Close
+from wegent.core.errors import InvalidPayload, NotAuthenticated, Overloaded, WegentError
+from wegent.core.namespaces import Namespace
+from wegent.core.outbox import Outbox, OutboxLimits
+from wegent.core.ports.wire import Wire
+from wegent.core.sessions import Connection, Session, Sessions
+from wegent.core.timers import Timers
+from wegent.transports.flusher import Flusher
+from wegent.transports.heartbeat import Heartbeat
+from wegent.transports.origins import Origins
+from wegent.transports.plain import PlainSocket
+from wegent.transports.ws import BINARY, PONG, TEXT, HandshakeError, Request, State, accept, frame, refusal
+from wegent.transports.ws import PING as PING_OPCODE
+from wegent.transports.ws import Connection as Machine
+
+PING = frame(b"", PING_OPCODE)
+
+
+class RawWire(Wire):
+    """Events and acks as text frames."""
+
+    __slots__ = ()
+
+    def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:  # noqa: ARG002
+        """`{"event", "data", "id"?}`."""
+        message = {"event": event, "data": payload}
+        if ack_id is not None:
+            message["id"] = ack_id
+        return frame(codec.encode(message))
+
+    def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:  # noqa: ARG002
+        """`{"ack", "data"}`."""
+        return frame(codec.encode({"ack": ack_id, "data": payload}))
+
+
+@frozen
+class RawConfig:
+    """Seconds, and bytes of one client payload. `origins` are web pages of other hosts that may connect."""
+
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    connect_timeout: float = 45.0
+    close_timeout: float = 5.0
+    max_payload: int = 1_000_000
+    origins: tuple[str, ...] = ()
+
+
+@frozen
+class RawServices:
+    """What connections of this transport share."""
+
+    sessions: Sessions
+    timers: Timers
+    flusher: Flusher
+    limits: OutboxLimits
+    config: RawConfig
+    worker: str = "w"
+    wire: RawWire = field(factory=RawWire)
+
+
+class RawTransport:
+    """Serves upgrades on `/ws{namespace}` for each namespace."""
+
+    def __init__(self, services: RawServices, namespaces: Mapping[str, Namespace]) -> None:
+        self._services = services
+        self._namespaces = {f"/ws{path}": namespace for path, namespace in namespaces.items()}
+        self._origins = Origins(services.config.origins)
+        self._connections: set[RawConnection] = set()
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths to be claimed at the front door."""
+        return list(self._namespaces)
+
+    async def serve(self, request: Request, plain: PlainSocket) -> None:
+        """One connection's life."""
+        try:
+            response = accept(request)
+            if not self._origins.allows(request.headers.get("origin"), request.headers.get("host")):
+                raise HandshakeError(403, "This origin may not connect here.")
+            if self._services.sessions.draining:
+                raise HandshakeError(503, "Server is shutting down", (("Retry-After", "1"),))
+        except HandshakeError as error:
+            plain.sock.send(refusal(error.status, error.reason, error.headers))
+            await plain.finish(self._services.config.close_timeout)
+            return
+        connection = RawConnection(self._services, self._namespaces[request.path], plain)
+        connection.outbox.put(response)
+        self._connections.add(connection)
+        try:
+            await connection.serve(_bearer(request))
+        finally:
+            self._connections.discard(connection)
+
+    def close_all(self, why: Close = SHUTTING_DOWN) -> None:
+        """Close every connection."""
+        for connection in list(self._connections):
+            connection.close(why)
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+class RawConnection(Connection):
+    """One raw WebSocket, which carries one session."""
+
+    transport = "websocket"
+
+    def __init__(self, services: RawServices, namespace: Namespace, plain: PlainSocket) -> None:
+        self._services = services
+        self._namespace = namespace
+        self._plain = plain
+        self._machine = Machine(services.config.max_payload)
+        self._session: Session | None = None
+        self._nursery: trio.Nursery | None = None
+        self._reading = trio.CancelScope()
+        self._closed = False
+        self._heartbeat: Heartbeat | None = None
+        self.outbox = Outbox(services.wire, services.limits, self._overflow)
+        plain.attach(services.flusher, self.outbox)
+
+    async def serve(self, token: str | None) -> None:
+        """Authenticate, then read until either side ends."""
+        config = self._services.config
+        timer = self._services.timers.after(config.connect_timeout, self._late)
+        try:
+            with self._reading:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    if token is not None:
+                        await self._open({"token": token})
+                        timer.cancel()
+                    await self._read(timer.cancel)
+                    nursery.cancel_scope.cancel()
+        finally:
+            timer.cancel()
+            if self._heartbeat is not None:
+                self._heartbeat.stop()
+            if self._session is not None:
+                self._session.end()
+            self._nursery = None
+        await self._plain.finish(config.close_timeout)
+
+    async def _read(self, opened: Callable[[], None]) -> None:
+        machine = self._machine
+        while not self._closed:
+            data = await self._plain.receive()
+            if not data:
+                return
+            for opcode, payload in machine.receive(data):
+                if self._session is not None:
+                    if opcode == TEXT:
+                        if not self._handle(payload):
+                            await self._wait_and_handle(payload)
+                    else:
+                        self._other(opcode)
+                elif opcode == TEXT and not self._closed:
+                    await self._authenticate(payload)
+                    opened()
+            if out := machine.outgoing():
+                self.outbox.put(out)
+            if machine.state is State.CLOSED:
+                return
+
+    def _other(self, opcode: int) -> None:
+        if opcode == PONG:
+            if self._heartbeat is not None:
+                self._heartbeat.pong()
+        elif opcode == BINARY:
+            self._refuse(InvalidPayload("a frame is one JSON object as text, not binary"), BAD_REQUEST)
+
+    async def _authenticate(self, payload: bytes) -> None:
+        try:
+            message = codec.decode(payload)
+        except codec.CodecError as error:
+            self._refuse(InvalidPayload(error.sentence), BAD_REQUEST)
+            return
+        if not isinstance(message, dict) or "auth" not in message:
+            self._refuse(NotAuthenticated("Missing authentication token"), UNAUTHENTICATED)
+            return
+        await self._open(message["auth"])
+
+    async def _open(self, auth: Any) -> None:
+        sid = f"{self._services.worker}.{secrets.token_urlsafe(18)}"
+        try:
+            self._session = await self._services.sessions.open(self, self._namespace, id=sid, auth=auth)
+        except WegentError as error:
+            self._refuse(error, Close(error.close_code, error.sentence, come_back=error.retry))
+            return
+        config = self._services.config
+        self._heartbeat = Heartbeat(
+            self._services.timers, config.ping_interval, config.ping_timeout, self._ping, self._dead
+        )
+        ready = {"ready": {"sid": sid, "ping_interval": config.ping_interval}}
+        self.outbox.put(frame(codec.encode(ready)))
+
+    def _handle(self, payload: bytes) -> bool:
+        """Take one frame; False: an event for which there is no room now."""
+        assert self._session is not None
+        try:
+            message = codec.decode(payload)
+        except codec.CodecError as error:
+            self._refuse(InvalidPayload(error.sentence), BAD_REQUEST)
+            return True
+        if isinstance(message, dict):
+            event, ack_id = message.get("event"), message.get("id")
+            if isinstance(event, str) and (ack_id is None or isinstance(ack_id, (int, str))):
+                return self._session.receive(event, message.get("data"), ack_id)
+            answered = message.get("ack")
+            if event is None and isinstance(answered, int):
+                self._session.receive_ack(answered, message.get("data"))
+                return True
+            if "auth" in message:
+                return True
+        self._refuse(InvalidPayload('a frame is {"event", "data", "id"} or {"ack", "data"}'), BAD_REQUEST)
+        return True
+
+    async def _wait_and_handle(self, payload: bytes) -> None:
+        assert self._session is not None
+        await self._session.room_for_more()
+        if not self._handle(payload):
+            message = codec.decode(payload)
+            error = Overloaded("too many of your events are waiting; slow down")
+            self._session.refuse(message.get("id"), error)
+
+    def _refuse(self, error: WegentError, why: Close) -> None:
+        if not self._closed:
+            self.outbox.put(frame(codec.encode(error.as_payload())))
+            self.close(why)
+
+    def _ping(self) -> None:
+        self.outbox.put(PING)
+
+    def _dead(self) -> None:
+        self.close(NO_PONG)
+
+    def _late(self) -> None:
+        self._refuse(NotAuthenticated("Missing authentication token"), UNAUTHENTICATED)
+
+    def _overflow(self) -> None:
+        """The hard limit: nothing that waits can be sent any more, so the connection is cut."""
+        if not self._closed:
+            self._closed = True
+            self._plain.scope.cancel()
+
+    def close(self, why: Close) -> None:
+        """Queue the close frame behind all that waits, and stop reading."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._session is not None:
+            self._session.end()
+        if self._machine.state is State.OPEN:
+            self._machine.close(why.code, why.reason)
+            self.outbox.put(self._machine.outgoing())
+        self._reading.cancel()
+
+    def disconnect(self, session: Session, why: Close) -> None:  # noqa: ARG002 - there is only one
+        """The session is the connection."""
+        self.close(why)
+
+    def start_soon(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run a task of a lane."""
+        if self._nursery is not None:
+            self._nursery.start_soon(call, *args)
