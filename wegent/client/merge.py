@@ -265,8 +265,11 @@ class TaskView:
         self._text_came_first(message, offset, result, cut_short=cut_short)
         message.status, message.started = status, message.attempt
         merge.result(message, result, offset=offset, cut_short=cut_short)
-        if message.truncated and not message.refetch:
-            merge.missing.add(message.id)
+        if not message.refetch:
+            # Thinking that this connection followed is whole; else the ending may hold its beginning only.
+            unsure = cut_short and bool(result.get("thinking")) and message.thinking.expected is None
+            message.truncated = message.truncated or unsure
+            merge.missing.update([message.id] if message.truncated else [])
         message.ended, message.refetch = message.attempt, False
         message.content.expected = message.thinking.expected = None
         message.error, message.error_type = payload.get("error"), payload.get("type")
@@ -345,7 +348,7 @@ class TaskView:
             merge.changes.append(Change(ChangeKind.DELETED, key))
 
     def _drop_unlisted(self, rows: list[Payload], revision: int, has_more: bool, merge: RunMerge) -> None:
-        listed = {row.get("id") for row in rows}
+        listed = {_int(row, "id") for row in rows}
         numbers = [number for row in rows if (number := _int(row, "message_id")) is not None]
         first = min(numbers, default=0) if has_more else 0
         for message in list(self.messages.values()):
@@ -376,7 +379,7 @@ class TaskView:
         merge.whole(message, "thinking", thinking if isinstance(thinking, str) else "")
         message.thinking.expected = None if cut_short else len(thinking or "")
         merge.values(message, part.get("values"))
-        if len(message.content) < offset:
+        if cut_short or len(message.content) < offset:
             message.truncated = True
             merge.missing.add(message.id)
 
