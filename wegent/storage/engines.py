@@ -60,7 +60,10 @@ def make_engine(url: URL, *, writing: bool, timeout: float) -> Engine:
     else:
         options["connect_args"] = {"timeout": timeout, "check_same_thread": False}
     try:
-        engine = create_engine(url, poolclass=NullPool, pool_reset_on_return=None, **options)
+        # What people wrote must not stand in a traceback, hence no parameters in errors.
+        engine = create_engine(
+            url, poolclass=NullPool, pool_reset_on_return=None, hide_parameters=True, **options
+        )
     except (ImportError, NoSuchModuleError):
         extra = _EXTRAS.get(backend, backend)
         raise ConfigError(f"the driver for {backend} is missing; install wegent[{extra}]") from None

@@ -53,7 +53,7 @@ def diagnose(error: DBAPIError) -> Fault:
     cause: Any = error.orig
     if isinstance(cause, sqlite3.Error):
         return _sqlite(cause)
-    if hasattr(cause, "sqlstate"):
+    if _is_postgresql(cause):
         return _postgresql(cause.sqlstate)
     return _mysql(_errno(cause))
 
@@ -63,7 +63,7 @@ def violation(error: IntegrityError) -> WegentError:
     cause: Any = error.orig
     if isinstance(cause, sqlite3.Error):
         foreign = cause.sqlite_errorcode == _SQLITE_FOREIGN
-    elif hasattr(cause, "sqlstate"):
+    elif _is_postgresql(cause):
         foreign = cause.sqlstate == _PG_FOREIGN
     else:
         foreign = _errno(cause) in _MYSQL_FOREIGN
@@ -81,6 +81,11 @@ def as_error(fault: Fault) -> WegentError | None:
             return InvalidPayload("a value does not fit the database")
         case Fault.DEFECT:
             return None
+
+
+def _is_postgresql(cause: object) -> bool:
+    # By name: neither driver need be installed, and both have an attribute `sqlstate`.
+    return type(cause).__module__.partition(".")[0] == "psycopg"
 
 
 def _sqlite(cause: sqlite3.Error) -> Fault:

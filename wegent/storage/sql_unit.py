@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import attrs
 from sqlalchemy import Connection, CursorResult, Executable, Table, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 
 from wegent.core.clock import Clock
-from wegent.core.errors import Conflict, NotFound
+from wegent.core.errors import Conflict, NotFound, WegentError
 from wegent.core.model import StreamId
 from wegent.server.ports.store import Unit
 from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
@@ -54,6 +54,9 @@ class SqlUnit(Unit):
             return self._conn.execute(statement, params)
         except IntegrityError as error:
             raise violation(error) from error
+        except StatementError as error:
+            # A value that could not be made ready to be sent.
+            raise error.orig if isinstance(error.orig, WegentError) else error from None
 
     def _one(self, record: Callable[..., R], statement: Executable, **params: Any) -> R | None:
         row = self._read(statement, **params).first()
