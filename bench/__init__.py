@@ -1,0 +1,1 @@
+"""Benchmarks of Wegent beside the servers that do the same job."""

@@ -1,0 +1,66 @@
+"""What all scenarios have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.loadgen import Load
+from bench.servers import Running, Server
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that goes into the table."""
+
+    key: str
+    label: str
+    higher_is_better: bool = True
+    digits: int = 0
+
+
+@dataclass
+class Bench:
+    """What a scenario works with."""
+
+    load: Load
+    folder: Path
+    quick: bool
+    hints: dict[tuple[str, str], float] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+
+    def hint(self, scenario: str, server: Server, default: float) -> float:
+        """Return where an earlier round's search ended, to begin there."""
+        return self.hints.get((scenario, server.name), default)
+
+    @contextmanager
+    def running(self, server: Server, model: str = "") -> Iterator[Running]:
+        with server.running(self.folder / server.name, model) as running:
+            self.commands.setdefault(server.name, running.command)
+            yield running
+
+
+class Scenario(ABC):
+    """One scenario. `measure` measures one server once and returns its figures."""
+
+    number: ClassVar[int]
+    title: ClassVar[str]
+    measures: ClassVar[tuple[Measure, ...]]
+
+    @abstractmethod
+    def measure(self, bench: Bench, server: Server) -> Figures: ...
+
+
+def whole(streams: Mapping[str, Any]) -> bool:
+    """Tell whether what arrived was in order, without loss, repeat or damage."""
+    return not any(streams[key] for key in ("gaps", "lost", "repeats", "malformed"))
+
+
+def faults(streams: Mapping[str, Any]) -> Figures:
+    return {key: streams[key] for key in ("gaps", "lost", "repeats", "malformed")}

@@ -1,0 +1,15 @@
+"""All scenarios by number. 6 is two workers with one Redis."""
+
+from __future__ import annotations
+
+from bench.scenarios.base import Scenario
+from bench.scenarios.chat import Send, WholeWay
+from bench.scenarios.connections import Echo, Idle, Storm
+from bench.scenarios.fanout import Fanout
+from bench.scenarios.joins import Joins
+from bench.scenarios.streams import SlowReaders, Streams
+
+SCENARIOS: dict[int, Scenario] = {
+    scenario.number: scenario
+    for scenario in (Fanout(), Streams(), Echo(), Storm(), Idle(), WholeWay(), Joins(), SlowReaders(), Send())
+}

@@ -1,0 +1,149 @@
+"""2: five hundred rooms of two viewers, paced; and 9: the same with readers that never read."""
+
+from __future__ import annotations
+
+from bench import data
+from bench.process import Memory
+from bench.scenarios.base import Bench, Figures, Measure, Scenario, faults, whole
+from bench.scenarios.search import highest
+from bench.servers import Running, Server
+
+ROOMS, VIEWERS = 500, 2
+P99_MS = 100
+LADDER = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    10,
+    15,
+    20,
+    25,
+    30,
+    35,
+    40,
+    45,
+    50,
+    60,
+    70,
+    80,
+    90,
+    100,
+    110,
+    120,
+    130,
+    140,
+    150,
+    160,
+    170,
+    180,
+    190,
+    200,
+)
+GUESSES = {"python-socketio": 4.0, "node": 40.0, "wegent": 90.0, "c": 90.0}
+
+
+def background(server: Server) -> float:
+    """Return a rate (tokens/s and room) that the server manages easily, for scenarios that look at something else."""
+    return 2.0 if server.name == "python-socketio" else 20.0
+
+
+class Streams(Scenario):
+    """The highest rate at which 99 of 100 tokens are with their reader within 100 ms, and none is lost."""
+
+    number = 2
+    title = "many streams: 500 rooms x 2"
+    measures = (
+        Measure("rate", "highest tokens/s a room, p99 < 100 ms"),
+        Measure("p99_ms", "p99 there, ms", higher_is_better=False, digits=1),
+        Measure("cpu_per_million", "CPU s per million there", higher_is_better=False, digits=2),
+    )
+
+    def measure(self, bench: Bench, server: Server) -> Figures:
+        probes: dict[float, Figures] = {}
+
+        def passes(rate: float) -> bool:
+            probes[rate] = self._probe(bench, server, rate)
+            return bool(probes[rate]["passes"])
+
+        best = highest(LADDER, passes, bench.hint("streams", server, GUESSES.get(server.name, 40.0)))
+        bench.hints["streams", server.name] = best
+        if not bench.quick:
+            for rate in (20, 50, 100, 200):
+                if rate not in probes:
+                    passes(rate)
+        at_best = probes.get(best, {"p99_ms": None, "cpu_per_million": None})
+        return {
+            "rate": best,
+            "p99_ms": at_best["p99_ms"],
+            "cpu_per_million": at_best["cpu_per_million"],
+            "probes": [probes[rate] for rate in sorted(probes)],
+        }
+
+    def _probe(self, bench: Bench, server: Server, rate: float) -> Figures:
+        seconds = 3.0 if bench.quick else 7.0
+        with bench.running(server) as running:
+            return watch(bench, running, rate, seconds)
+
+
+def watch(bench: Bench, running: Running, rate: float, seconds: float) -> Figures:
+    """Stream for so long into all rooms; the first second is left out of the latencies."""
+    result = bench.load.run(
+        running, "watch", connections=ROOMS * VIEWERS, rooms=ROOMS, first_task=data.FIRST_TASK,
+        count=int(rate * (seconds + 1)), rate=rate, warm=1, limit=seconds + 3,
+    )  # fmt: skip
+    streams = result["streams"]
+    complete = result["finished"] == result["watchers"] == ROOMS * VIEWERS and whole(streams)
+    p99 = streams["latency_ms"]["p99"]
+    return {
+        "offered": rate,
+        "per_s": streams["tokens"] / max(streams["seconds"], 0.001),
+        "p50_ms": streams["latency_ms"]["p50"],
+        "p99_ms": p99,
+        "complete": complete,
+        "passes": complete and p99 is not None and p99 < P99_MS,
+        "cpu_per_million": result["server_cpu"] / streams["tokens"] * 1e6 if streams["tokens"] else None,
+        "load_share": result["load_cpu"] / result["seconds"],
+        **faults(streams),
+    }
+
+
+class SlowReaders(Scenario):
+    """Streams of 1,000 characters a token; then again while 1 reader in 10 never reads."""
+
+    number = 9
+    title = "slow readers: 1 in 10 never reads"
+    measures = (
+        Measure("p99_without_ms", "p99 without them, ms", higher_is_better=False, digits=1),
+        Measure("p99_ms", "p99 with them, ms", higher_is_better=False, digits=1),
+        Measure("grown_kb", "server memory grown for each of them, KB", higher_is_better=False),
+        Measure("closed", "of them closed by the server", digits=0),
+    )
+
+    def measure(self, bench: Bench, server: Server) -> Figures:
+        figures: Figures = {}
+        for suffix, every in (("_without", 0), ("", 10)):
+            with bench.running(server) as running:
+                result, before, after = self._watch(bench, server, running, every)
+            streams, slow = result["streams"], max(result["slow"], 1)
+            figures |= {
+                f"p99{suffix}_ms": streams["latency_ms"]["p99"],
+                f"grown{suffix}_kb": (after.pss - before.pss) / slow / 1024,
+                f"kernel{suffix}_kb": (after.kernel - before.kernel) / slow / 1024,
+                f"complete{suffix}": result["finished"] == result["watchers"] and whole(streams),
+                "closed": result["closed"],
+            }
+        figures["grown_kb"] = max(0.0, figures["grown_kb"] - figures.pop("grown_without_kb") / slow)
+        return figures
+
+    def _watch(self, bench: Bench, server: Server, running: Running, every: int) -> tuple[Figures, Memory, Memory]:
+        seconds, rate = (6.0 if bench.quick else 20.0), background(server)
+        seen: list[Memory] = []
+        result = bench.load.run(
+            running, "watch", lambda _: seen.append(running.memory()), connections=ROOMS * VIEWERS, rooms=ROOMS,
+            first_task=data.FIRST_TASK, count=int(rate * (seconds + 1)), rate=rate, size=1000, warm=1,
+            limit=seconds + 4, slow_every=every, receive_buffer=4096,
+        )  # fmt: skip
+        return result, seen[0], seen[-1]

@@ -1,0 +1,109 @@
+"""The servers under measurement: how each is started, and which scenarios it takes part in."""
+
+from __future__ import annotations
+
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import build, data, process
+
+PEERS = build.HERE / "peers"
+EVERYTHING = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10})
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that listens. `model` is the address of the model server it was given, if any."""
+
+    name: str
+    port: int
+    pid: int
+    command: list[str]
+
+    def memory(self) -> process.Memory:
+        return process.memory(self.pid)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server puts its data, and the base URL of the model server ("": none)."""
+
+    folder: Path
+    model: str
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+
+class Server(ABC):
+    """One server. A new process with fresh data for every measurement."""
+
+    name: str
+    scenarios = EVERYTHING
+
+    @abstractmethod
+    def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+        """Start on a free port with fresh data; return the process and the port once it listens."""
+
+    @contextmanager
+    def running(self, folder: Path, model: str = "") -> Iterator[Running]:
+        """Keep it running for the time of the block."""
+        folder.mkdir(parents=True, exist_ok=True)
+        child, port = self.start(Place(folder, model))
+        try:
+            arguments = child.args if isinstance(child.args, list) else [child.args]
+            yield Running(self.name, port, child.pid, [str(a) for a in arguments])
+        finally:
+            process.stop(child)
+
+
+@dataclass
+class Peer(Server):
+    """A peer: a command that takes --port, --database, --secret and --model."""
+
+    name: str
+    command: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+        database, port = place.folder / "peer.db", process.free_port()
+        data.write_peer_database(database)
+        command = [*self.command, "--port", str(port), "--database", str(database), "--secret", data.SECRET]
+        if place.model:
+            command += ["--model", place.model]
+        return _start(command, port, place.log, self.env), port
+
+
+class Kernel(Server):
+    """Our C server with one send a message: no users, no database, hence not in every scenario."""
+
+    name = "c"
+    scenarios = frozenset({1, 2, 3, 4, 5, 9})
+
+    def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+        port = process.free_port()
+        return _start([str(build.C_SERVER), str(port)], port, place.log, {}), port
+
+
+def _start(command: list[str], port: int, log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        child = process.spawn(command, process.SERVER_CORE, env=env, stdout=output, stderr=output)
+    try:
+        process.wait_for_port(port, child)
+    except BaseException:
+        process.stop(child)
+        print(log.read_text(errors="replace")[-2000:])
+        raise
+    return child
+
+
+def peers() -> list[Server]:
+    python = Peer("python-socketio", [str(build.PYTHON), "-O", str(PEERS / "python/server.py")])
+    environment = {"NODE_PATH": str(build.NODE_MODULES), "NODE_ENV": "production"}
+    node = Peer("node", ["node", str(PEERS / "node/server.js")], environment)
+    return [node, python, Kernel()]
