@@ -16,6 +16,7 @@ class Page {
   constructor() {
     this.account = null;
     this.tasks = new TaskList();
+    this.isListed = false;
     this.listing = null;
     this.hiddenAt = null;
     this.connection = new Connection(socketUrl(), () => this.account.token, {
@@ -79,6 +80,7 @@ class Page {
     this.chat.reset();
     this.account = null;
     this.tasks = new TaskList();
+    this.isListed = false;
     forgetAccount();
     this.loginView.open(reason && `${reason}. Please log in again.`);
   }
@@ -150,7 +152,9 @@ class Page {
       const page = await listTasks(token, cursor);
       return () => {
         this.tasks.put(page, cursor === null);
+        this.isListed = true;
         this.#drawLists();
+        this.#readTask();
       };
     });
   }
@@ -204,7 +208,7 @@ class Page {
   /** A task that is further down than the list was read is read by itself, for its title and team. */
   #readTask() {
     const { id } = this.chat;
-    if (id !== null && this.tasks.get(id) === null) {
+    if (this.isListed && id !== null && this.tasks.get(id) === null) {
       this.#call(async ({ token }) => {
         const task = await getTask(token, id);
         return () => {

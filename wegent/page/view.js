@@ -46,7 +46,8 @@ export class LoginView {
     show("login", true);
     setText(byId("login-hint"), hint || "Log in to talk to your teams.");
     document.title = "Wegent";
-    this.form.elements.user_name.focus();
+    const { user_name: name, password } = this.form.elements;
+    (name.value === "" ? name : password).focus();
   }
 
   close() {
