@@ -61,9 +61,7 @@ def make_engine(url: URL, *, writing: bool, timeout: float) -> Engine:
         options["connect_args"] = {"timeout": timeout, "check_same_thread": False}
     try:
         # What people wrote must not stand in a traceback, hence no parameters in errors.
-        engine = create_engine(
-            url, poolclass=NullPool, pool_reset_on_return=None, hide_parameters=True, **options
-        )
+        engine = create_engine(url, poolclass=NullPool, pool_reset_on_return=None, hide_parameters=True, **options)
     except (ImportError, NoSuchModuleError):
         extra = _EXTRAS.get(backend, backend)
         raise ConfigError(f"the driver for {backend} is missing; install wegent[{extra}]") from None
@@ -90,13 +88,14 @@ def _postgresql(timeout: float) -> dict[str, Any]:
 
 
 def _mysql(timeout: float) -> dict[str, Any]:
+    lock = max(1, int(timeout * 0.6))  # whole seconds
     return {
         "charset": "utf8mb4",
         "connect_timeout": max(1, math.ceil(timeout)),
-        "read_timeout": max(1, math.ceil(timeout)),
-        "write_timeout": max(1, math.ceil(timeout)),
+        "read_timeout": max(timeout, lock + 0.5),
+        "write_timeout": max(timeout, lock + 0.5),
         "init_command": "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'),"
-        f" innodb_lock_wait_timeout = {max(1, int(timeout * 0.6))}",
+        f" innodb_lock_wait_timeout = {lock}",
     }
 
 

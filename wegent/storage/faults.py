@@ -11,19 +11,21 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from wegent.core.errors import Conflict, InvalidPayload, NotFound, StoreAway, WegentError
 
 # https://mariadb.com/kb/en/mariadb-error-codes/ and the client's own from 2000 on
-_MYSQL_RACE: Final = frozenset({1205, 1213, 1020})
-_MYSQL_BUSY: Final = frozenset({1021, 1028, 1041, 1114, 1290, 1317, 1836, 1969, 3024})
+_MYSQL_RACE: Final = frozenset({1213, 1020})
+_MYSQL_BUSY: Final = frozenset({1021, 1028, 1041, 1114, 1205, 1290, 1317, 1836, 1969, 3024})
 _MYSQL_LOST: Final = frozenset({0, 1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203, 1927})
 _MYSQL_SETUP: Final = frozenset({1044, 1045, 1049, 1130, 1251, 1698})
 _MYSQL_VALUE: Final = frozenset({1153, 1264, 1301, 1366, 1406})
 _MYSQL_FOREIGN: Final = frozenset({1216, 1452})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_PG_RACE: Final = ("40001", "40P01", "55P03")
-_PG_BUSY: Final = ("57014", "25006", "53")
+_PG_RACE: Final = ("40001", "40P01")
+_PG_BUSY: Final = ("57014", "25006", "53", "55P03")
 _PG_LOST: Final = ("08", "57P", "53300", "25P03")
 _PG_SETUP: Final = ("28", "3D000", "3F000")
 _PG_VALUE: Final = ("22", "54")
 _PG_FOREIGN: Final = "23503"
+# A connection that was refused comes without a code.
+_PG_REFUSALS: Final = ("does not exist", "authentication failed", "no pg_hba.conf entry", "not permitted to log in")
 # https://www.sqlite.org/rescode.html
 _SQLITE_BUSY: Final = frozenset({5, 6, 7, 8, 9, 10, 13, 14, 15})
 _SQLITE_VALUE: Final = frozenset({18, 20})
@@ -54,7 +56,7 @@ def diagnose(error: DBAPIError) -> Fault:
     if isinstance(cause, sqlite3.Error):
         return _sqlite(cause)
     if _is_postgresql(cause):
-        return _postgresql(cause.sqlstate)
+        return _postgresql(cause.sqlstate, str(cause))
     return _mysql(_errno(cause))
 
 
@@ -120,7 +122,9 @@ def _mysql(number: int | None) -> Fault:
     return Fault.DEFECT
 
 
-def _postgresql(state: str | None) -> Fault:
+def _postgresql(state: str | None, said: str) -> Fault:
+    if state is None and any(refusal in said for refusal in _PG_REFUSALS):
+        return Fault.SETUP
     if state is None or state.startswith(_PG_LOST):
         return Fault.LOST  # the client's own errors have no state: connection refused, closed, timed out
     for states, fault in (

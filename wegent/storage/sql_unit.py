@@ -11,7 +11,7 @@ from sqlalchemy import Connection, CursorResult, Executable, Table, delete, inse
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from wegent.core.clock import Clock
-from wegent.core.errors import Conflict, NotFound, WegentError
+from wegent.core.errors import Conflict, InvalidPayload, NotFound, WegentError
 from wegent.core.model import StreamId
 from wegent.server.ports.store import Unit
 from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
@@ -41,15 +41,16 @@ class SqlUnit(Unit):
         self._open = False
 
     def _read(self, statement: Executable, **params: Any) -> Rows:
-        if not self._open:
-            raise RuntimeError("the unit is over")
-        return self._conn.execute(statement, params)
+        return self._execute(statement, params)
 
     def _write(self, statement: Executable, params: Any = None) -> Rows:
-        if not self._open:
-            raise RuntimeError("the unit is over")
         if not self._writable:
             raise RuntimeError("a unit of Store.read must not change rows")
+        return self._execute(statement, params)
+
+    def _execute(self, statement: Executable, params: Any) -> Rows:
+        if not self._open:
+            raise RuntimeError("the unit is over")
         try:
             return self._conn.execute(statement, params)
         except IntegrityError as error:
@@ -57,6 +58,8 @@ class SqlUnit(Unit):
         except StatementError as error:
             # A value that could not be made ready to be sent.
             raise error.orig if isinstance(error.orig, WegentError) else error from None
+        except OverflowError:
+            raise InvalidPayload("a number does not fit the database") from None
 
     def _one(self, record: Callable[..., R], statement: Executable, **params: Any) -> R | None:
         row = self._read(statement, **params).first()

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - the signatures are SQLAlchemy's
 """Column types that mean the same on SQLite, MariaDB, MySQL and PostgreSQL."""
 
 from __future__ import annotations
