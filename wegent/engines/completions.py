@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 
+from wegent.codec import CodecError, decode_loose, encode
 from wegent.engines.deltas import Deltas
 from wegent.engines.failures import Refusal, broken_off, message_of
 from wegent.engines.sse import ServerSentEvent
@@ -33,7 +33,7 @@ def body_of(request: ResponseRequest, max_tokens: int | None = None) -> bytes:
         "max_tokens": model.max_output_tokens or max_tokens,
         **(model.options or {}),
     }
-    return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    return encode({name: value for name, value in body.items() if value is not None})
 
 
 class _Delta(msgspec.Struct):
@@ -105,8 +105,8 @@ class Answer:
     def _decode_leniently(self, event: ServerSentEvent) -> _Chunk:
         """Half a surrogate pair, and bytes that are no UTF-8, are the sink's to replace; all else is an error."""
         try:
-            return msgspec.convert(json.loads(event.text), _Chunk)
-        except (ValueError, msgspec.ValidationError, RecursionError) as error:
+            return msgspec.convert(decode_loose(event.text), _Chunk)
+        except (CodecError, msgspec.ValidationError, RecursionError) as error:
             raise Refusal(
                 f"{self._host} sent something that is no chat completion chunk. Check the base URL."
             ) from error

@@ -10,6 +10,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite, nan
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -248,3 +251,29 @@ def _mapped(host: str) -> Iterator[None]:
         raise Refusal(f"{host} closed the connection before the answer was whole.", passing=True) from error
     except (httpcore.ProxyError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         raise Refusal(f"{host} does not speak HTTP as expected. Check the base URL.") from error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, of `retry-after-ms` or of `Retry-After` in either of its forms (RFC 9110, 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    try:
+        if milliseconds:
+            wait = float(milliseconds) / 1000
+        elif value:
+            wait = float(value)
+        else:
+            return None
+    except ValueError:
+        wait = _until(value)
+    return max(0.0, wait) if isfinite(wait) else None
+
+
+def _until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return nan
+    if moment.tzinfo is None:
+        return nan
+    return (moment - datetime.now(UTC)).total_seconds()

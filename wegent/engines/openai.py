@@ -5,20 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite, nan
 
 import httpcore
-import msgspec
 import trio
 from attrs import field, frozen
 
+from wegent.codec import CodecError, decode_loose
 from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.completions import PATH, Answer, body_of
 from wegent.engines.failures import Refusal, broken_off, message_of, refused, said
-from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post
+from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post, retry_after
 from wegent.engines.silence import Silence, watched
 from wegent.engines.sse import EventParser
 from wegent.protocol.chat_shell import ApiFormat, ResponseRequest
@@ -206,8 +203,8 @@ async def _refusal(call: _Call, reply: Reply) -> Refusal:
     """What a reply that is no event stream says."""
     body = await reply.body()
     try:
-        message, code = message_of(msgspec.json.decode(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        message, code = message_of(decode_loose(body))
+    except CodecError:
         plain = reply.content_type == "text/plain"
         message, code = (body.decode("utf-8", "replace") if plain else ""), ""
     if reply.status == 200:
@@ -215,30 +212,4 @@ async def _refusal(call: _Call, reply: Reply) -> Refusal:
             return broken_off(call.host, message, code, secret=call.key)
         kind = reply.content_type or "something"
         return Refusal(f"{call.host} answered with {said(kind)} instead of an event stream. Check the base URL.")
-    return refused(call.host, reply.status, message, code, secret=call.key, retry_after=_retry_after(reply.headers))
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, of `retry-after-ms` or of `Retry-After` in either of its forms (RFC 9110, 10.2.3)."""
-    value = headers.get("retry-after", "").strip()
-    milliseconds = headers.get("retry-after-ms", "").strip()
-    try:
-        if milliseconds:
-            wait = float(milliseconds) / 1000
-        elif value:
-            wait = float(value)
-        else:
-            return None
-    except ValueError:
-        wait = _until(value)
-    return max(0.0, wait) if isfinite(wait) else None
-
-
-def _until(date: str) -> float:
-    try:
-        moment = parsedate_to_datetime(date)
-    except (ValueError, TypeError):
-        return nan
-    if moment.tzinfo is None:
-        return nan
-    return (moment - datetime.now(UTC)).total_seconds()
+    return refused(call.host, reply.status, message, code, secret=call.key, retry_after=retry_after(reply.headers))
