@@ -12,14 +12,14 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from attrs import frozen
 
 from wegent.core.errors import ConfigError
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_parser` is given."""
 
 GROUP = "wegent.commands"
 BUILT_IN = ("serve", "chat", "user", "token", "chat-shell", "plugins", "config", "db")

@@ -97,6 +97,11 @@ class TaskView:
         running = [message for message in self.messages.values() if message.phase == "streaming"]
         return running[-1] if running else None
 
+    @property
+    def lacks_text(self) -> bool:
+        """Whether `requests` has something to ask for."""
+        return bool(self._wanted - self._asked)
+
     def requests(self) -> list[Resume]:
         """The resumes that are needed and not yet asked for; from now on they count as asked."""
         if not self._wanted:

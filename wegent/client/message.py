@@ -25,6 +25,7 @@ class ChangeKind(StrEnum):
     END = "end"
     DELETED = "deleted"
     STATUS = "status"
+    ALL = "all"
 
 
 @frozen
@@ -32,7 +33,8 @@ class Change:
     """One change of a view, enough to repaint by.
 
     TEXT carries `channel`, `offset` (code points) and `delta`; REPLACED the `channel` whose text is another one now;
-    VALUE the `key`; BEGIN says that a greater attempt emptied text and values.
+    VALUE the `key`; BEGIN says that a greater attempt emptied text and values; ALL that more changed than was kept, so
+    that the whole view is to be read anew.
     """
 
     kind: ChangeKind

@@ -1,0 +1,258 @@
+"""One connection to the raw WebSocket transport (protocol §2): from the handshake to the close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import trio
+from attrs import define, field, frozen
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
+
+from wegent import codec
+from wegent.client.errors import DO_NOT_COME_BACK, ConnectionLost, Unreachable, from_close, from_payload
+from wegent.core.errors import InvalidPayload, WegentError
+from wegent.protocol.limits import MAX_PAYLOAD
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of a server's message; its frames are of 512 KiB at most."""
+WAITING = 64
+"""Messages that wait to be written."""
+CONNECT_S = 20.0
+CLOSE_S = 2.0
+PONG_S = 20.0
+
+OnEvent = Callable[[str, Any], None]
+OnAck = Callable[[Mapping[str, Any]], None]
+
+
+def socket_url(server: str, namespace: str) -> str:
+    """The raw transport's address of a server such as `http://host:8000/base`.
+
+    Raises:
+        InvalidPayload: this is no address of a server.
+    """
+    parts = urlsplit(server if "://" in server else f"http://{server}")
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    try:
+        named = parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = None
+    if scheme is None or not named:
+        message = f"{server!r} is no address of a server; it is like http://localhost:8000"
+        raise InvalidPayload(message)
+    return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/ws{namespace}", "", ""))
+
+
+@frozen
+class Ended:
+    """How a connection ended. `error` set: for good; else one may come back."""
+
+    reason: str
+    error: WegentError | None = None
+
+
+@define
+class Pending:
+    """An event that waits for its ack; `applied` is called with it as it is read, before anything that follows."""
+
+    applied: OnAck | None
+    done: trio.Event = field(factory=trio.Event)
+    answer: Mapping[str, Any] | None = None
+
+
+class Link:
+    """A connection that is ready. Made by `run_link`."""
+
+    def __init__(self, socket: WebSocketConnection, on_event: OnEvent) -> None:
+        self._socket = socket
+        self._on_event = on_event
+        self._pending: dict[int, Pending] = {}
+        self._last_id = 0
+        self._out, self._waiting = trio.open_memory_channel[str](WAITING)
+
+    async def send(self, event: str, data: Any) -> None:
+        """Send an event that needs no ack; returns when it waits to be written."""
+        await self._put({"event": event, "data": data})
+
+    async def ask(self, event: str, data: Any, applied: OnAck | None = None) -> Mapping[str, Any]:
+        """Send an event and wait for its ack.
+
+        Raises:
+            ConnectionLost: the connection ended first.
+            WegentError: the server refused.
+        """
+        self._last_id += 1
+        ack_id = self._last_id
+        pending = self._pending[ack_id] = Pending(applied)
+        try:
+            await self._put({"event": event, "data": data, "id": ack_id})
+            await pending.done.wait()
+        finally:
+            self._pending.pop(ack_id, None)
+        if pending.answer is None:
+            message = f"the connection was lost before {event} was answered"
+            raise ConnectionLost(message)
+        if "error" in pending.answer and "code" in pending.answer:
+            raise from_payload(pending.answer)
+        return pending.answer
+
+    async def _put(self, message: Mapping[str, Any]) -> None:
+        encoded = codec.encode(message)
+        if len(encoded) > MAX_PAYLOAD:
+            sentence = f"an event has at most {MAX_PAYLOAD:,} bytes, this one {len(encoded):,}"
+            raise InvalidPayload(sentence)
+        try:
+            await self._out.send(encoded.decode())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            sentence = "the connection was lost"
+            raise ConnectionLost(sentence) from None
+
+    async def run(self, ping_interval: float) -> Ended:
+        """Read and write until the connection ends."""
+        ended = Ended("the server did not answer a ping")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._watch, ping_interval, nursery.cancel_scope)
+            ended = await self._read()
+            nursery.cancel_scope.cancel()
+        return ended
+
+    def finish(self) -> None:
+        """Nothing is answered any more."""
+        self._out.close()
+        self._waiting.close()
+        for pending in self._pending.values():
+            pending.done.set()
+
+    async def _read(self) -> Ended:
+        while True:
+            try:
+                message = await self._socket.get_message()
+            except ConnectionClosed as closed:
+                return _ended(closed)
+            try:
+                self._take(codec.decode(message))
+            except codec.CodecError as error:
+                return Ended(f"the server sent what is no JSON: {error.sentence}")
+
+    def _take(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            return
+        if isinstance(event := message.get("event"), str):
+            if (asked := message.get("id")) is not None:
+                # Nothing that the server could ask of this client is known here: say so instead of letting it wait.
+                answer = {"error": f"this client does not answer {event}", "code": "NOT_FOUND"}
+                self._reply({"ack": asked, "data": answer})
+            self._on_event(event, message.get("data"))
+        elif (pending := self._pending.get(message.get("ack", 0))) is not None:
+            data = message.get("data")
+            pending.answer = data if isinstance(data, Mapping) else {}
+            if pending.applied is not None and not ("error" in pending.answer and "code" in pending.answer):
+                pending.applied(pending.answer)
+            pending.done.set()
+
+    def _reply(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._out.send_nowait(codec.encode(message).decode())
+        except trio.WouldBlock:
+            return
+
+    async def _write(self) -> None:
+        """The one task that writes: whoever stops waiting for an ack cuts no message in two."""
+        async for message in self._waiting:
+            try:
+                await self._socket.send_message(message)
+            except ConnectionClosed:
+                return
+
+    async def _watch(self, interval: float, connection: trio.CancelScope) -> None:
+        """End a connection whose other side is gone without a word."""
+        while True:
+            await trio.sleep(interval)
+            with trio.move_on_after(PONG_S) as limit:
+                try:
+                    await self._socket.ping()
+                except ConnectionClosed:
+                    return
+            if limit.cancelled_caught:
+                connection.cancel()
+
+
+async def run_link(url: str, token: str, on_event: OnEvent, on_ready: Callable[[Link, str], None]) -> Ended:
+    """Connect, authenticate, and live until the connection ends.
+
+    `on_ready` is called with the link and the session's id once the server has accepted.
+    """
+    headers = [(b"Authorization", f"Bearer {token}".encode())]
+    try:
+        async with open_websocket_url(
+            url,
+            extra_headers=headers,
+            max_message_size=MAX_MESSAGE,
+            message_queue_size=16,
+            receive_buffer_size=64 * 1024,
+            connect_timeout=CONNECT_S,
+            disconnect_timeout=CLOSE_S,
+        ) as socket:
+            return await _live(socket, on_event, on_ready)
+    except ConnectionRejected as error:
+        return _rejected(error)
+    except (HandshakeError, OSError, trio.BrokenResourceError) as error:
+        return Ended(f"{urlsplit(url).netloc} can't be reached{_why(error)}")
+    except ConnectionClosed as closed:
+        return _ended(closed)
+
+
+async def _live(socket: WebSocketConnection, on_event: OnEvent, on_ready: Callable[[Link, str], None]) -> Ended:
+    first: Any = None
+    with trio.move_on_after(CONNECT_S) as limit, suppress(codec.CodecError):
+        first = codec.decode(await socket.get_message())
+    if limit.cancelled_caught:
+        return Ended("the server did not say that it is ready")
+    if isinstance(first, dict) and "error" in first:
+        error = from_payload(first)
+        return Ended(error.sentence, None if error.retry else error)
+    ready = first.get("ready") if isinstance(first, dict) else None
+    if not isinstance(ready, dict):
+        sentence = "what answers there is no Wegent server"
+        return Ended(sentence, Unreachable(sentence))
+    link = Link(socket, on_event)
+    try:
+        on_ready(link, str(ready.get("sid")))
+        interval = ready.get("ping_interval")
+        return await link.run(float(interval) if isinstance(interval, int | float) and interval > 0 else 25.0)
+    finally:
+        link.finish()
+
+
+def _ended(closed: ConnectionClosed) -> Ended:
+    if closed.reason is None:
+        return Ended("the connection was lost")
+    code, reason = closed.reason.code, closed.reason.reason or ""
+    if code in DO_NOT_COME_BACK:
+        return Ended(reason, from_close(code, reason))
+    return Ended(reason or f"the server closed the connection ({code})")
+
+
+def _rejected(error: ConnectionRejected) -> Ended:
+    if error.status_code >= 500 or error.status_code == 429:
+        return Ended(f"the server answered {error.status_code}")
+    sentence = f"the server refused the connection (HTTP {error.status_code}); is this the address of a Wegent server?"
+    return Ended(sentence, Unreachable(sentence))
+
+
+def _why(error: Exception) -> str:
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    said = getattr(found, "strerror", None) or str(found)
+    return f": {said}" if said else ""

@@ -1,0 +1,142 @@
+"""The REST calls that a chat client needs (protocol §10)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+from attrs import frozen
+
+from wegent import codec
+from wegent.client.errors import Unreachable, from_payload
+from wegent.client.link import socket_url
+
+
+@frozen
+class Login:
+    """What a login gives; `expires_at` as the server wrote it."""
+
+    token: str
+    user_name: str
+    expires_at: str | None = None
+
+
+@frozen
+class Team:
+    """Somebody to talk to."""
+
+    id: int
+    name: str
+    title: str
+
+
+def rest_url(server: str) -> str:
+    """The address below which the calls of a server are.
+
+    Raises:
+        InvalidPayload: this is no address of a server.
+    """
+    parts = urlsplit(socket_url(server, ""))
+    scheme = "https" if parts.scheme == "wss" else "http"
+    return urlunsplit((scheme, parts.netloc, f"{parts.path.removesuffix('/ws')}/api/v1/", "", ""))
+
+
+class Rest:
+    """Calls to one server; `token` is sent with each once there is one. Made by `open_rest`."""
+
+    def __init__(self, client: httpx.AsyncClient, token: str | None) -> None:
+        self._client = client
+        self.token = token
+
+    async def login(self, user_name: str, password: str) -> Login:
+        """Log in; the token is used from then on.
+
+        Raises:
+            NotAuthenticated: name or password is wrong.
+        """
+        answer = await self.call("POST", "auth/login", {"user_name": user_name, "password": password})
+        token, user = answer.get("access_token") or answer.get("token"), answer.get("user")
+        if not isinstance(token, str):
+            message = "the server's answer to the login has no token"
+            raise Unreachable(message)
+        self.token = token
+        name = user.get("user_name") if isinstance(user, Mapping) else None
+        return Login(token, str(name or user_name), answer.get("expires_at"))
+
+    async def me(self) -> Mapping[str, Any]:
+        """The user of this token."""
+        return await self.call("GET", "users/me")
+
+    async def teams(self) -> list[Team]:
+        """The teams that this user may talk to."""
+        found = []
+        for item in _items(await self.call("GET", "kinds/team")):
+            metadata = item.get("metadata") or {}
+            name = str(metadata.get("name") or item.get("id"))
+            if isinstance(item.get("id"), int):
+                found.append(Team(item["id"], name, str(metadata.get("displayName") or name)))
+        return found
+
+    async def tasks(self, *, limit: int = 30, cursor: str | None = None) -> Mapping[str, Any]:
+        """A page of the user's tasks, last updated first: `{items, next_cursor?}`."""
+        query = f"&cursor={cursor}" if cursor else ""
+        return await self.call("GET", f"tasks?limit={limit}{query}")
+
+    async def task(self, task_id: int) -> Mapping[str, Any]:
+        """One task."""
+        return await self.call("GET", f"tasks/{task_id}")
+
+    async def call(self, method: str, path: str, body: Any = None) -> Mapping[str, Any]:
+        """One call; the JSON object of its answer.
+
+        Raises:
+            Unreachable: nobody answers there, or not as a Wegent server.
+            WegentError: the server refused.
+        """
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        content = None
+        if body is not None:
+            headers["Content-Type"], content = "application/json", codec.encode(body)
+        try:
+            response = await self._client.request(method, path, headers=headers, content=content)
+        except httpx.TimeoutException as error:
+            message = f"{self._client.base_url.netloc.decode()} does not answer"
+            raise Unreachable(message) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            message = f"{self._client.base_url.netloc.decode()} can't be reached: {error}"
+            raise Unreachable(message) from error
+        return _body(response)
+
+
+def _body(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        data = codec.decode(response.content) if response.content else {}
+    except codec.CodecError:
+        data = None
+    if isinstance(data, Mapping) and response.is_success:
+        return data
+    if isinstance(data, Mapping) and "error" in data:
+        raise from_payload(data)
+    message = f"{response.url} answered {response.status_code}, not as a Wegent server would"
+    raise Unreachable(message)
+
+
+def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    items = answer.get("items")
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+
+
+@asynccontextmanager
+async def open_rest(server: str, token: str | None = None, *, timeout: float = 30.0) -> AsyncIterator[Rest]:
+    """Calls to a server such as `http://localhost:8000`.
+
+    Raises:
+        InvalidPayload: this is no address of a server.
+    """
+    # A proxy is named by the environment where one is wanted; it is never wanted for this machine's own servers.
+    local = urlsplit(rest_url(server)).hostname in ("localhost", "127.0.0.1", "::1")
+    async with httpx.AsyncClient(base_url=rest_url(server), timeout=timeout, trust_env=not local) as client:
+        yield Rest(client, token)
