@@ -163,7 +163,7 @@ export class Chat {
 
   async #loadEarlier() {
     byId("earlier").disabled = true;
-    await this.session.loadEarlier();
+    await this.list.keepPlace(() => this.session.loadEarlier());
     byId("earlier").disabled = false;
   }
 }

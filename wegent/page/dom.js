@@ -3,6 +3,7 @@
 import { GrowingDocument } from "./markdown.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const CODE_PIECE = 4_000;
 const INLINE = { strong: "strong", em: "em", del: "del" };
 
 /** An element with properties (`class`, `data`, `on`, others as attributes) and children; null ones are left out. */
@@ -78,8 +79,27 @@ function inline(child) {
     : el(INLINE[child.type], {}, children);
 }
 
+/** Add to a code block, in pieces of whole lines: a browser lays out anew only the piece that grows. */
+function appendCode(code, text) {
+  const last = code.lastChild;
+  if (last !== null && last.firstChild.length + text.length < CODE_PIECE) {
+    last.firstChild.appendData(text);
+    return;
+  }
+  const rest = (last?.textContent ?? "") + text;
+  last?.remove();
+  let from = 0;
+  do {
+    const newline = rest.indexOf("\n", from + CODE_PIECE);
+    const to = newline === -1 ? rest.length : newline + 1;
+    code.append(el("span", {}, document.createTextNode(rest.slice(from, to))));
+    from = to;
+  } while (from < rest.length);
+}
+
 function codeBlock({ lang, text }) {
-  const code = el("code", {}, document.createTextNode(text));
+  const code = el("code");
+  appendCode(code, text);
   const bar = el("div", { class: "bar" }, el("span", {}, lang || "text"), copyButton("Copy", () => code.textContent));
   return el("div", { class: "code" }, bar, el("pre", { tabindex: "0" }, code));
 }
@@ -144,7 +164,7 @@ export class MarkdownView {
     const same = tail.length === 1 && this.tailTrees.length === 1 && old.type === "code" && now.type === "code"
       && old.start === now.start && old.lang === now.lang && now.text.startsWith(old.text);
     if (same) {
-      this.tail[0].querySelector("code").firstChild.appendData(now.text.slice(old.text.length));
+      appendCode(this.tail[0].querySelector("code"), now.text.slice(old.text.length));
       this.tailTrees = tail;
     }
     return same;

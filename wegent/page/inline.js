@@ -83,9 +83,9 @@ class Inline {
   }
 
   newline() {
-    const last = this.top.at(-1);
+    const breaks = this.text.endsWith("  ", this.at) && typeof this.top.at(-1) === "string";
     this.at += 1;
-    if (typeof last === "string" && last.endsWith("  ")) {
+    if (breaks) {
       this.top.push(this.top.pop().trimEnd(), { type: "br" });
     } else {
       this.say("\n");

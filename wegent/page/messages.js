@@ -42,12 +42,13 @@ export class MessageList {
     this.#toBottom();
   }
 
-  /** Many messages above were added: stay at the ones that are being read. */
-  keepPlace(change) {
-    const { scrollHeight, scrollTop } = this.scroller;
-    change();
+  /** Add messages above: what is being read stays where it is. */
+  async keepPlace(change) {
+    this.follow = false;
+    await change();
+    const below = this.scroller.scrollHeight - this.scroller.scrollTop;
     this.#draw();
-    this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
+    this.scroller.scrollTop = this.scroller.scrollHeight - below;
   }
 
   /** Drawing that takes long is done less often: typing must stay smooth however long the answer is. */
