@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -35,7 +36,15 @@ class KernelConfig:
     waiting: int = SessionLimits().waiting
 
 
-BASE: tuple[type[Any], ...] = (Clock, Registry, Timers, Rooms, Sessions, Health, OutboxLimits)
+@frozen
+class Worker:
+    """Who this worker is: a name that no other worker has, also not in an earlier life; and where it keeps data."""
+
+    name: str
+    data: Path
+
+
+BASE: tuple[type[Any], ...] = (Worker, Clock, Registry, Timers, Rooms, Sessions, Health, OutboxLimits)
 """What the kernel itself brings to every plugin."""
 
 
@@ -85,6 +94,7 @@ class Kernel:
         plugins: Sequence[tuple[Plugin, Any]],
         config: KernelConfig | None = None,
         *,
+        worker: Worker,
         clock: Clock | None = None,
         base: Mapping[type[Any], Any] | None = None,
     ) -> None:
@@ -101,6 +111,7 @@ class Kernel:
         self._timers = timers
         self.deps = Deps(
             {
+                Worker: worker,
                 Clock: clock,
                 Registry: registry,
                 Timers: timers,
@@ -111,6 +122,8 @@ class Kernel:
                 **(base or {}),
             }
         )
+        self.stopped = trio.Event()
+        """Set when `serve` has stopped everything."""
         self._stop = trio.Event()
         self._starting = trio.CancelScope()
         self._lives: list[tuple[Plugin, trio.CancelScope, trio.Event]] = []
@@ -137,6 +150,7 @@ class Kernel:
                 finally:
                     await self._end_lives()
                     nursery.cancel_scope.cancel()
+                    self.stopped.set()
             outer.cancel_scope.cancel()
 
     async def _stop_when_cancelled(self) -> None:

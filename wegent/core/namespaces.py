@@ -42,14 +42,17 @@ class Ack:
 
 @frozen
 class Handler:
-    """One event's handler. `plain`: called by the reading task itself; `lane` None with `urgent`: runs beside all."""
+    """One event's handler. `plain`: called by the reading task itself; `lane` None with `urgent`: runs beside all.
+
+    `parameters` is how many of session, payload and ack it takes.
+    """
 
     call: Callable[..., Any]
     payload: Any
     lane: Lane | None
     urgent: bool
     plain: bool
-    takes_ack: bool
+    parameters: int
 
 
 class Namespaces(ABC):
@@ -75,7 +78,7 @@ class Namespace:
         @chat.on("chat:send", lane=lambda payload: payload.task_id)
         async def send(session: Session, payload: ChatSend, ack: Ack) -> SendAck: ...
 
-    The payload's type is that of the second parameter; without annotation it comes as it is. The third is optional. A
+    The payload's type is that of the second parameter; without annotation it comes as it is. Payload and ack may be left out. A
     handler that is a plain `def` runs at once and must not take long. What it returns is the ack; a `WegentError` is an
     ack with its sentence and code, any other exception one that says INTERNAL.
     """
@@ -103,7 +106,7 @@ class Namespace:
                 lane=lane,
                 urgent=urgent,
                 plain=not inspect.iscoroutinefunction(call),
-                takes_ack=len(parameters) > 2,
+                parameters=len(parameters),
             )
             return call
 

@@ -16,6 +16,7 @@ from wegent.core.ports.runbook import Finished, RunBook, Unsaved
 from wegent.core.sink import Ask, StreamSink
 
 if TYPE_CHECKING:
+    from wegent.core.clock import Clock
     from wegent.core.instruments import Registry
     from wegent.core.ports.executor import Executor
     from wegent.core.replica import Replica
@@ -101,12 +102,14 @@ class Runs:
         listener: RunListener,
         registry: Registry,
         *,
+        clock: Clock,
         owner: str,
         limits: RunLimits | None = None,
         ask: Callable[[Job], Ask] | None = None,
     ) -> None:
         self.book = book
         self.owner = owner
+        self._clock = clock
         self.limits = limits or RunLimits()
         self._streams = streams
         self._executors = executors
@@ -169,7 +172,9 @@ class Runs:
         """
         replica = self._streams.open(job.stream, job.revision)
         ask = self._ask(job) if self._ask is not None else None
-        run = Run(job, replica, StreamSink(self._streams, replica, max_length=self.limits.max_stream, ask=ask))
+        run = Run(
+            job, replica, StreamSink(self._streams, replica, self._clock, max_length=self.limits.max_stream, ask=ask)
+        )
         self._runs[job.subtask_id] = run
         started = trio.current_time()
         try:

@@ -239,9 +239,8 @@ class Session:
         if not self.open:
             return
         started = trio.current_time()
-        arguments = (item.ack,) if item.handler.takes_ack else ()
         try:
-            item.ack(await item.handler.call(self, item.payload, *arguments))
+            item.ack(await item.handler.call(*self._arguments(item)))
         except WegentError as error:
             item.ack(error.as_payload())
         except Exception:
@@ -250,14 +249,16 @@ class Session:
         self._sessions.latency.observe(trio.current_time() - started)
 
     def _handle_plain(self, item: _Event) -> None:
-        arguments = (item.ack,) if item.handler.takes_ack else ()
         try:
-            item.ack(item.handler.call(self, item.payload, *arguments))
+            item.ack(item.handler.call(*self._arguments(item)))
         except WegentError as error:
             item.ack(error.as_payload())
         except Exception:
             log.exception("a handler of %s failed", self.namespace)
             item.ack(_UNEXPECTED)
+
+    def _arguments(self, item: _Event) -> tuple[Any, ...]:
+        return (self, item.payload, item.ack)[: item.handler.parameters]
 
     def _send_ack(self, ack_id: Any, payload: Any) -> None:
         if self.open:
@@ -318,14 +319,9 @@ class Sessions:
         self._counted: dict[tuple[str, str], int] = {}
 
     async def open(
-        self,
-        connection: Connection,
-        namespace: Namespace,
-        *,
-        id: str,
-        auth: Any,
+        self, connection: Connection, namespace: Namespace, *, id: str, auth: Any, greet: Callable[[Session], None]
     ) -> Session:
-        """Authenticate and make a session; `namespace.on_connected` has run when this returns.
+        """Authenticate and make a session. `greet` tells the client, then `namespace.on_connected` is called.
 
         Raises:
             WegentError: refused; its sentence is for the client.
@@ -339,6 +335,7 @@ class Sessions:
         self._of_user.setdefault(principal.user_id, set()).add(session)
         self._count(session, 1)
         session.expire_at(principal.expires_at)
+        greet(session)
         if namespace.on_connected is not None:
             namespace.on_connected(session)
         return session

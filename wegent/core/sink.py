@@ -13,6 +13,7 @@ from wegent.core.ports.executor import Sink
 from wegent.core.text import SurrogateJoiner, clean
 
 if TYPE_CHECKING:
+    from wegent.core.clock import Clock
     from wegent.core.replica import Replica
     from wegent.core.streams import Streams
 
@@ -31,13 +32,16 @@ class StreamSink(Sink):
     """Joins what a run says while an append is under way into the next one; `pump` does the appending."""
 
     __slots__ = (
-        "_ask", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_pending", "_replica", "_room", "_size",
-        "_streams", "_values", "_wake",
+        "_ask", "_clock", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_pending", "_replica",
+        "_room", "_size", "_streams", "_values", "_wake",
     )  # fmt: skip
 
-    def __init__(self, streams: Streams, replica: Replica, *, max_length: int, ask: Ask | None = None) -> None:
+    def __init__(
+        self, streams: Streams, replica: Replica, clock: Clock, *, max_length: int, ask: Ask | None = None
+    ) -> None:
         self._streams = streams
         self._replica = replica
+        self._clock = clock
         self._ask = ask
         self._left = max_length
         self._joiners: dict[str, SurrogateJoiner] = {}
@@ -74,6 +78,7 @@ class StreamSink(Sink):
             data.update(known.data)
         data.update((name, _bounded(block[name])) for name in _MERGED if block.get(name) is not None)
         data["version"] = max(int(block.get("version") or 0), known.version + 1 if known is not None else 1)
+        data.setdefault("timestamp", self._clock.now().isoformat())
         data.setdefault("at", int(block["at"]) if block.get("at") is not None else self._length())
         await self._set(Value(key, data["version"], "block", data))
 

@@ -76,7 +76,7 @@ class Teller(RunListener):
         self._to_task(row.task_id, "chat:start", payloads.chat_start(row), revision=row.revision)
         self.status(view)
 
-    def ended(self, finished: Finished, replica: Replica) -> None:  # noqa: ARG002
+    def ended(self, finished: Finished, replica: Replica) -> None:
         """The ending, then `task:status`."""
         self.ending(finished.row, finished.task)
         if self.after_ending is not None:

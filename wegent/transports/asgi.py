@@ -1,7 +1,7 @@
 """Everything on the port that is no claimed upgrade: Hypercorn serves ASGI applications, for a connection's life.
 
-`hypercorn.trio.tcp_server.TCPServer` is no promised interface: its minor version is pinned, and tests hold it to what is
-needed here.
+`hypercorn.trio.tcp_server.TCPServer` is no promised interface: its minor version is pinned, and tests hold it to what
+is needed here.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class HttpServer:
         self._context = WorkerContext(None)
         self._state: dict[str, Any] = {}
         self._connections: set[PlainSocket] = set()
+        self._ended = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -77,12 +78,14 @@ class HttpServer:
                 raise rest from None
         finally:
             self._connections.discard(plain)
+            self._ended.unpark_all()
 
     async def drain(self, deadline: float) -> None:
         """Let answers under way finish, then close what is left. Idle connections end at once."""
         await self._context.terminated.set()
-        while self._connections and trio.current_time() < deadline:
-            await trio.sleep(0.05)
+        with trio.move_on_at(deadline):
+            while self._connections:
+                await self._ended.park()
         for plain in list(self._connections):
             plain.close()  # Hypercorn shields its writes: only the socket's end reaches them
 

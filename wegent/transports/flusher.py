@@ -103,7 +103,7 @@ class SocketWriter(Drain):
         self._idle: trio.Event | None = None
         self._on_failure = on_failure
 
-    def notify(self, outbox: Outbox) -> None:  # noqa: ARG002 - a writer has one outbox
+    def notify(self, outbox: Outbox) -> None:
         """There is something to take."""
         self._flusher.enqueue(self)
 

@@ -79,6 +79,7 @@ class FrontDoor:
         self._fallback: Fallback | None = None
         self._waiting = 0
         self._open = 0
+        self._nursery: trio.Nursery | None = None
         self._accepting = trio.CancelScope()
         registry.gauge("wegent_tcp_connections", "Open connections of the front door", lambda: self._open)
         registry.gauge("wegent_slow_readers", "Connections that take no more for now", lambda: self.flusher.blocked)
@@ -91,30 +92,35 @@ class FrontDoor:
         """Everything that nobody claims goes to `serve`."""
         self._fallback = serve
 
-    async def serve(
-        self, sockets: list[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Accept until cancelled, or until `stop_accepting`; connections go on until they end."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the flusher and every connection, until cancelled."""
         async with trio.open_nursery() as flushing:
             await flushing.start(self.flusher.run)
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._nursery:
                 task_status.started()
-                try:
-                    with self._accepting:
-                        async with trio.open_nursery() as accepting:
-                            for sock in sockets:
-                                accepting.start_soon(self._accept, sock, nursery)
-                finally:
+                await trio.sleep_forever()
+
+    async def accept(self, sockets: list[socket.socket]) -> None:
+        """Accept connections until `stop_accepting` or cancellation; `run` holds them, so they go on after that.
+
+        The listening sockets are closed in the end.
+        """
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
                     for sock in sockets:
-                        trio.lowlevel.notify_closing(sock)
-                        sock.close()
-            flushing.cancel_scope.cancel()
+                        nursery.start_soon(self._accept, sock)
+        finally:
+            for sock in sockets:
+                trio.lowlevel.notify_closing(sock)
+                sock.close()
 
     def stop_accepting(self) -> None:
         """No new connections from now on."""
         self._accepting.cancel()
 
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
+        assert self._nursery is not None
         while True:
             await trio.lowlevel.wait_readable(listener)
             for _ in range(64):
@@ -130,7 +136,7 @@ class FrontDoor:
                 if self._waiting >= self.limits.waiting or self._open >= self.limits.connections:
                     sock.close()
                     continue
-                nursery.start_soon(self._connection, sock, str(address[0]))
+                self._nursery.start_soon(self._connection, sock, str(address[0]))
 
     async def _connection(self, sock: socket.socket, peer: str) -> None:
         self._open += 1

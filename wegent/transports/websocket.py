@@ -10,10 +10,11 @@ import trio
 from attrs import field, frozen
 
 from wegent import codec
-from wegent.core.closing import BAD_REQUEST, NO_PONG, SHUTTING_DOWN, UNAUTHENTICATED, Close
+from wegent.core.closing import BAD_REQUEST, NO_PONG, UNAUTHENTICATED, Close
 from wegent.core.errors import InvalidPayload, NotAuthenticated, Overloaded, WegentError
 from wegent.core.namespaces import Namespace
 from wegent.core.outbox import Outbox, OutboxLimits
+from wegent.core.ports.transport import Transport
 from wegent.core.ports.wire import Wire
 from wegent.core.sessions import Connection, Session, Sessions
 from wegent.core.timers import Timers
@@ -33,14 +34,14 @@ class RawWire(Wire):
 
     __slots__ = ()
 
-    def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:  # noqa: ARG002
+    def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:
         """`{"event", "data", "id"?}`."""
         message = {"event": event, "data": payload}
         if ack_id is not None:
             message["id"] = ack_id
         return frame(codec.encode(message))
 
-    def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:  # noqa: ARG002
+    def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """`{"ack", "data"}`."""
         return frame(codec.encode({"ack": ack_id, "data": payload}))
 
@@ -70,7 +71,7 @@ class RawServices:
     wire: RawWire = field(factory=RawWire)
 
 
-class RawTransport:
+class RawTransport(Transport):
     """Serves upgrades on `/ws{namespace}` for each namespace."""
 
     def __init__(self, services: RawServices, namespaces: Mapping[str, Namespace]) -> None:
@@ -78,6 +79,7 @@ class RawTransport:
         self._namespaces = {f"/ws{path}": namespace for path, namespace in namespaces.items()}
         self._origins = Origins(services.config.origins)
         self._connections: set[RawConnection] = set()
+        self._ended = trio.lowlevel.ParkingLot()
 
     @property
     def paths(self) -> list[str]:
@@ -103,11 +105,17 @@ class RawTransport:
             await connection.serve(_bearer(request))
         finally:
             self._connections.discard(connection)
+            self._ended.unpark_all()
 
-    def close_all(self, why: Close = SHUTTING_DOWN) -> None:
+    def close_all(self, why: Close) -> None:
         """Close every connection."""
         for connection in list(self._connections):
             connection.close(why)
+
+    async def closed(self) -> None:
+        """Return when no connection is left."""
+        while self._connections:
+            await self._ended.park()
 
 
 def _bearer(request: Request) -> str | None:
@@ -197,15 +205,17 @@ class RawConnection(Connection):
     async def _open(self, auth: Any) -> None:
         sid = f"{self._services.worker}.{secrets.token_urlsafe(18)}"
         try:
-            self._session = await self._services.sessions.open(self, self._namespace, id=sid, auth=auth)
+            await self._services.sessions.open(self, self._namespace, id=sid, auth=auth, greet=self._greet)
         except WegentError as error:
             self._refuse(error, Close(error.close_code, error.sentence, come_back=error.retry))
-            return
+
+    def _greet(self, session: Session) -> None:
+        self._session = session
         config = self._services.config
         self._heartbeat = Heartbeat(
             self._services.timers, config.ping_interval, config.ping_timeout, self._ping, self._dead
         )
-        ready = {"ready": {"sid": sid, "ping_interval": config.ping_interval}}
+        ready = {"ready": {"sid": session.id, "ping_interval": config.ping_interval}}
         self.outbox.put(frame(codec.encode(ready)))
 
     def _handle(self, payload: bytes) -> bool:
@@ -269,7 +279,7 @@ class RawConnection(Connection):
             self.outbox.put(self._machine.outgoing())
         self._reading.cancel()
 
-    def disconnect(self, session: Session, why: Close) -> None:  # noqa: ARG002 - there is only one
+    def disconnect(self, session: Session, why: Close) -> None:
         """The session is the connection."""
         self.close(why)
 

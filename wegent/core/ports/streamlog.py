@@ -38,7 +38,7 @@ class StreamLog(ABC):
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream: later appends raise `Sealed`. It is forgotten `keep` seconds later."""
 
-    def replica(self, stream: StreamId) -> Replica | None:  # noqa: ARG002
+    def replica(self, stream: StreamId) -> Replica | None:
         """The log's own copy, where the log lives in this process: then the worker keeps no second one.
 
         It is made where it is not there yet, and changed by `append` alone.

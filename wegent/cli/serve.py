@@ -1,0 +1,124 @@
+"""`wegent serve`: the server."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import trio
+
+from wegent.cli.commands import Subparsers
+from wegent.cli.deployment import add_data_options
+from wegent.core.config import merge
+from wegent.core.errors import ConfigError
+from wegent.core.kernel import Kernel, Worker
+from wegent.core.ports.plugin import Deps
+from wegent.logs import configure
+from wegent.presets.assembly import Assembly, assemble, read_tree
+from wegent.server.auth import TokenAuth
+from wegent.server.ports.store import Store
+from wegent.transports.plugin import Listening
+
+PASSWORD_VARIABLE = "WEGENT_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+ADMIN = "admin"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """The command's options."""
+    parser = subparsers.add_parser("serve", help="run a server", description="Run a server.")
+    parser.add_argument("--bind", metavar="HOST:PORT", help="where to listen (127.0.0.1:8000); port 0 picks one")
+    add_data_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal; 0 after an orderly end."""
+    tree = read_tree(args.config, os.environ, args.settings)
+    if args.bind:
+        tree = merge(tree, {"listener": {"bind": args.bind}})
+    assembly = assemble(tree)
+    configure(format=assembly.log.format, level=assembly.log.level)
+    args.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(args.data):
+        trio.run(_serve, assembly, args.data, strict_exception_groups=True)
+    return 0
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Keep the data folder for this server alone.
+
+    Raises:
+        ConfigError: another server has it.
+    """
+    with (data / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"the data folder {data} is used by another server{_pid(file)}; name another one by --data"
+            raise ConfigError(message) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _pid(file: IO[str]) -> str:
+    file.seek(0)
+    pid = file.read(20).strip()
+    return f" (process {pid})" if pid.isdecimal() else ""
+
+
+async def _serve(assembly: Assembly, data: Path) -> None:
+    worker = Worker(secrets.token_hex(4), data)
+    kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, kernel)
+        deps = await nursery.start(kernel.serve)
+        if isinstance(deps, Deps):
+            await _first_user(deps)
+            _announce(deps, assembly, data)
+        await kernel.stopped.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(kernel: Kernel) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            kernel.stop()
+
+
+async def _first_user(deps: Deps) -> None:
+    """At the first start: the user `admin`, with a password that is given or made."""
+    store = deps.one(Store)
+    if await store.read(lambda unit: bool(unit.users(limit=1))):
+        return
+    given = os.environ.get(PASSWORD_VARIABLE)
+    password = given or secrets.token_urlsafe(12)
+    hashed = await deps.one(TokenAuth).passwords.hash(password)
+    await store.write(lambda unit: unit.add_user(ADMIN, password_hash=hashed, role="admin"))
+    if given:
+        sys.stdout.write(f"First user: {ADMIN}, with the password of {PASSWORD_VARIABLE}\n")
+    else:
+        sys.stdout.write(f"First user: {ADMIN}, password: {password} (shown this once)\n")
+
+
+def _announce(deps: Deps, assembly: Assembly, data: Path) -> None:
+    """One line that says where the server listens and what it runs on."""
+    urls = [f"http://{_host(host)}:{port}" for host, port in deps.one(Listening).addresses]
+    names = ", ".join(plugin.name for plugin, _ in assembly.plugins)
+    sys.stdout.write(f"Wegent listens on {' and '.join(urls)} (data: {data}; plugins: {names})\n")
+    sys.stdout.flush()
+
+
+def _host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - shown, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

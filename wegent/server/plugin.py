@@ -1,0 +1,133 @@
+"""The chat application as a plugin: puts its services together around the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, ClassVar
+
+import trio
+from attrs import frozen
+
+from wegent.core.clock import Clock
+from wegent.core.instruments import Registry
+from wegent.core.kernel import Worker
+from wegent.core.namespaces import Namespace, Namespaces
+from wegent.core.ports.auth import Auth
+from wegent.core.ports.executor import Executor
+from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.core.ports.streamlog import StreamLog
+from wegent.core.rooms import Rooms
+from wegent.core.runs import RunLimits, Runs
+from wegent.core.streams import Streams
+from wegent.core.timers import Timers
+from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
+from wegent.server.chat import ChatServices, chat_namespace
+from wegent.server.dispatch import Dispatcher
+from wegent.server.joining import Joining
+from wegent.server.ports.store import Store
+from wegent.server.runbook import StoreRunBook
+from wegent.server.sending import Sending
+from wegent.server.specs import job_of
+from wegent.server.stopping import Cancelling
+from wegent.server.teams import add_defaults
+from wegent.server.telling import CHAT, ChatVoice, Teller
+from wegent.server.tokens import Signer, read_secret
+
+
+@frozen
+class AuthConfig:
+    """Days that a login lasts."""
+
+    login_days: float = LOGIN_LIFETIME / timedelta(days=1)
+
+
+class AuthPlugin(Plugin):
+    """Tokens and logins."""
+
+    name = "auth"
+    requires: ClassVar[tuple[type[Any], ...]] = (Store,)
+    provides: ClassVar[tuple[type[Any], ...]] = (Auth, TokenAuth)
+    Config = AuthConfig
+
+    async def run(self, config: AuthConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        """Nothing to open or close; the secret is made at the first start."""
+        secret = await trio.to_thread.run_sync(read_secret, deps.one(Worker).data)
+        auth = TokenAuth(deps.one(Store), Signer(secret), deps.one(Clock))
+        task_status.started([Provision(Auth, auth), Provision(TokenAuth, auth)])
+
+
+@frozen
+class ChatConfig:
+    """Seconds, code points (`max_stream`), and runs at once of each executor."""
+
+    max_concurrent: int = 50
+    default_executor: str = "local"
+    max_stream: int = RunLimits().max_stream
+    cancel_timeout: float = RunLimits().cancel_timeout
+    keep_streams: float = 60.0
+
+
+class _ChatNamespaces(Namespaces):
+    __slots__ = ("_chat",)
+
+    def __init__(self, chat: Namespace) -> None:
+        self._chat = chat
+
+    def namespaces(self) -> Mapping[str, Namespace]:
+        return {CHAT: self._chat}
+
+
+class ChatPlugin(Plugin):
+    """`/chat`, and the runs behind it."""
+
+    name = "chat"
+    requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Auth)
+    wants: ClassVar[tuple[type[Any], ...]] = (Executor,)
+    provides: ClassVar[tuple[type[Any], ...]] = (Namespaces, Runs, Streams, Sending, Joining, Cancelling, Teller)
+    Config = ChatConfig
+
+    def __init__(self) -> None:
+        self._runs: Runs | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    async def run(self, config: ChatConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        """Recover what an earlier life left, then dispatch until cancelled."""
+        store, clock, rooms = deps.one(Store), deps.one(Clock), deps.one(Rooms)
+        owner = deps.one(Worker).name
+        executors = deps.all(Executor)
+        teller = Teller(rooms)
+        streams = Streams(deps.one(StreamLog), rooms, deps.one(Timers), ChatVoice(), keep=config.keep_streams)
+        book = StoreRunBook(store, clock, partial(job_of, default_target=config.default_executor))
+        limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
+        runs = Runs(book, streams, executors, teller, deps.one(Registry), clock=clock, owner=owner, limits=limits)
+        dispatcher = Dispatcher(book, runs, owner, dict.fromkeys(executors, config.max_concurrent))
+        teller.after_ending = dispatcher.nudge
+        self._runs, self._dispatcher = runs, dispatcher
+        sending = Sending(store, clock, rooms, teller, dispatcher.nudge, default_target=config.default_executor)
+        joining = Joining(store, clock, rooms, streams)
+        cancelling = Cancelling(store, clock, teller, runs.cancel)
+        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling)
+        await store.write(add_defaults)
+        await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runs.serve)
+            nursery.start_soon(dispatcher.run)
+            task_status.started(
+                [
+                    Provision(Namespaces, _ChatNamespaces(chat_namespace(services)), self.name),
+                    Provision(Runs, runs),
+                    Provision(Streams, streams),
+                    Provision(Sending, sending),
+                    Provision(Joining, joining),
+                    Provision(Cancelling, cancelling),
+                    Provision(Teller, teller),
+                ]
+            )
+
+    async def drain(self, deadline: float) -> None:
+        """Claim nothing more, let runs finish, give up those that do not."""
+        if self._dispatcher is not None and self._runs is not None:
+            self._dispatcher.paused = True
+            await self._runs.drain(max(0.0, deadline - trio.current_time()))
