@@ -41,7 +41,7 @@ def check_response(head: bytes, key: str) -> None:
     """Raise HandshakeError, with the server's status, unless the response head opens the connection."""
     status_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     status = status_line.split(" ")[1:2]
-    if not status or not status[0].isdigit():
+    if not status or not (status[0].isascii() and status[0].isdigit()):
         raise HandshakeError(502, "The server does not answer with HTTP.")
     if status[0] != "101":
         raise HandshakeError(int(status[0]), f"The server refused: {status_line}")

@@ -18,9 +18,7 @@ MAX_PARAMETERS: Final = 64  # of a query
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REQUEST_LINE: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/(\d)\.(\d)")
 _TEXT: Final = bytes({9, *range(0x20, 0x7F), *range(0x80, 0x100)})  # what a line may hold (RFC 9110 §5.5)
-_ONCE: Final = frozenset(
-    ("host", "content-length", "transfer-encoding", "sec-websocket-key", "sec-websocket-version")
-)
+_ONCE: Final = frozenset(("host", "content-length", "transfer-encoding", "sec-websocket-key", "sec-websocket-version"))
 
 
 class HandshakeError(Exception):
