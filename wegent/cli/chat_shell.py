@@ -72,7 +72,7 @@ async def _serve(bind: str, config: ServiceConfig, openai: OpenAIConfig, offline
         started = partial(serve, app, _hypercorn(bind), shutdown_trigger=_signalled, mode="asgi")
         try:
             (address,) = await nursery.start(started)
-        except* (OSError, ValueError) as group:
+        except* (OSError, ValueError, OverflowError) as group:
             reason = next(leaves(group))
             raise ConfigError(f"--bind: can't listen on {bind}: {reason}") from reason
         _announce(address, config)

@@ -20,10 +20,11 @@ from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post, re
 from wegent.engines.silence import Silence, watched
 from wegent.engines.sse import EventParser, ServerSentEvent
 from wegent.protocol.chat_shell import ResponseCancel, ResponseRequest
+from wegent.protocol.status import ErrorType
 from wegent.server.ports.engine import Completion, Engine
 
-_AWAY = "engine_away"
-_TYPES = frozenset({"model", "timeout", "output_limit", "protocol", _AWAY})
+_AWAY = ErrorType.ENGINE_AWAY.value
+_TYPES = frozenset(each.value for each in ErrorType)
 
 
 @frozen(kw_only=True)
