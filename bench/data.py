@@ -27,8 +27,8 @@ CREATE TABLE tasks (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, title TEXT
   is_group_chat INTEGER NOT NULL, status TEXT NOT NULL, revision INTEGER NOT NULL, last_message_id INTEGER NOT NULL);
 CREATE TABLE members (task_id INTEGER NOT NULL, user_id INTEGER NOT NULL, PRIMARY KEY (task_id, user_id));
 CREATE TABLE subtasks (id INTEGER PRIMARY KEY, task_id INTEGER NOT NULL, user_id INTEGER NOT NULL,
-  message_id INTEGER NOT NULL,
-  revision INTEGER NOT NULL, role TEXT NOT NULL, status TEXT NOT NULL, prompt TEXT NOT NULL, created_at TEXT NOT NULL);
+  message_id INTEGER NOT NULL, revision INTEGER NOT NULL, role TEXT NOT NULL, status TEXT NOT NULL,
+  prompt TEXT NOT NULL, created_at TEXT NOT NULL);
 CREATE UNIQUE INDEX subtasks_message ON subtasks (task_id, message_id);
 """
 

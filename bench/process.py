@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 SERVER_CORE, LOAD_CORE = "0", "1"
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,25 @@ def kernel_socket_memory() -> int:
             words = line.split()
             return int(words[words.index("mem") + 1]) * PAGE
     return 0
+
+
+def core_busy(core: str) -> float:
+    """Return the seconds that a core has worked so far, for whomever, stolen time included."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _wait, irq, softirq, steal = map(int, ticks[:8])
+            return (user + nice + system + irq + softirq + steal) / TICKS
+    raise LookupError(f"no core {core}")
+
+
+def cpu(pid: int) -> float:
+    """Return the seconds of CPU that a process and its children have used."""
+    total = 0
+    for member in family(pid):
+        fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
 
 
 def allow_many_files() -> None:

@@ -39,7 +39,8 @@ struct client {
     enum client_state state;
     int index;
     long task;
-    bool slow, started;
+    bool slow;
+    bool unchecked;                /* it was there before the text that it will be sent: no judge of order */
     uint64_t opened_at, asked_at;  /* connect; the last event sent with an ack wanted */
     unsigned next_ack;
     struct stream streams[STREAMS_PER_CLIENT];

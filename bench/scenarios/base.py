@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench import process
 from bench.loadgen import Load
 from bench.servers import Running, Server
 
@@ -34,6 +36,7 @@ class Bench:
     quick: bool
     hints: dict[tuple[str, str], float] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
+    foreign: float = 0.0  # the greatest share that others had of the server's core, since it was last set to 0
 
     def hint(self, scenario: str, server: Server, default: float) -> float:
         """Return where an earlier round's search ended, to begin there."""
@@ -43,7 +46,10 @@ class Bench:
     def running(self, server: Server, model: str = "") -> Iterator[Running]:
         with server.running(self.folder / server.name, model) as running:
             self.commands.setdefault(server.name, running.command)
+            began, busy = time.monotonic(), process.core_busy(process.SERVER_CORE) - process.cpu(running.pid)
             yield running
+            others = process.core_busy(process.SERVER_CORE) - process.cpu(running.pid) - busy
+            self.foreign = max(self.foreign, others / (time.monotonic() - began))
 
 
 class Scenario(ABC):

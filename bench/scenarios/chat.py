@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import build, data, process
 from bench.scenarios.base import Bench, Figures, Measure, Scenario, faults, whole
-from bench.scenarios.search import highest
+from bench.scenarios.search import highest, tried
 from bench.servers import Server
 
 TOKENS_PER_S, TOKEN_SIZE = 50, 20
@@ -17,7 +17,7 @@ LADDER = (
     *(5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100, 110, 120, 140, 160, 180, 200),
     *(225, 250, 275, 300, 350, 400, 450, 500, 600, 700, 800, 1000),
 )
-GUESSES = {"python-socketio": 30.0, "node": 120.0, "wegent": 160.0}
+GUESSES = {"python-socketio": 90.0, "node": 225.0, "wegent": 225.0}
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class WholeWay(Scenario):
         probes: dict[float, Figures] = {}
 
         def passes(tasks: float) -> bool:
-            probes[tasks] = self._probe(bench, server, int(tasks))
+            probes[tasks] = tried(lambda: self._probe(bench, server, int(tasks)))
             return bool(probes[tasks]["passes"])
 
         best = highest(LADDER, passes, bench.hint("chat", server, GUESSES.get(server.name, 100.0)))
@@ -81,6 +81,7 @@ class WholeWay(Scenario):
             "messages": streams["messages"],
             "tokens": streams["tokens"],
             "cpu_per_million": result["server_cpu"] / streams["tokens"] * 1e6 if streams["tokens"] else None,
+            "cpu_share": result["server_cpu"] / result["seconds"],
             "endings": result["endings"],
             "failed": result["failed"],
             "load_share": result["load_cpu"] / result["seconds"],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+SATURATED = 0.85  # share of its core that a server has used when its failure is its own
 
 
 def highest(ladder: Sequence[float], passes: Callable[[float], bool], guess: float) -> float:
@@ -23,3 +26,11 @@ def highest(ladder: Sequence[float], passes: Callable[[float], bool], guess: flo
         stride *= 2
         at = min(max(at, low + 1), high - 1)
     return ladder[low] if low >= 0 else 0.0
+
+
+def tried(probe: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Probe; once more if it failed although the server's core was not full: then something else was in the way."""
+    figures = dict(probe())
+    if figures["passes"] or figures["cpu_share"] > SATURATED:
+        return figures
+    return {**probe(), "again": True}

@@ -143,7 +143,7 @@ static void join(struct connection *c, long task)
 
 static void emit_token(uint64_t stamp)
 {
-    char text[4096], framed[4200], padding[4096];
+    char text[20000], framed[20100], padding[16000];
     long room = stream.next % stream.rooms, turn = stream.next / stream.rooms;
     memset(padding, '.', sizeof padding);
     int n = snprintf(text, sizeof text,
@@ -184,8 +184,8 @@ static void begin_stream(const char *json, size_t length)
     stream.rooms = (int)json_int(json, length, "rooms", 1);
     stream.count = (long)json_int(json, length, "count", 1);
     stream.size = (int)json_int(json, length, "size", 96);
-    if (stream.size > 3500)
-        stream.size = 3500;
+    if (stream.size > 16000)
+        stream.size = 16000;
     stream.interval = per_room > 0 ? 1e9 / (per_room * stream.rooms) : 0;
     stream.start = now_ns();
     stream.next = 0;
