@@ -67,15 +67,28 @@ async def _serve(bind: str, config: ServiceConfig, openai: OpenAIConfig, offline
             "offline": OfflineEngine(offline),
             "openai": await stack.enter_async_context(OpenAIEngine.open(openai)),
         }
-        app = make_app(ChatShellService(engines, config))
+        chats = ChatShellService(engines, config)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        started = partial(serve, app, _hypercorn(bind), shutdown_trigger=_signalled, mode="asgi")
+        stop = trio.Event()
+        started = partial(serve, make_app(chats), _hypercorn(bind), shutdown_trigger=stop.wait, mode="asgi")
         try:
             (address,) = await nursery.start(started)
         except* (OSError, ValueError, OverflowError) as group:
             reason = next(leaves(group))
             raise ConfigError(f"--bind: can't listen on {bind}: {reason}") from reason
         _announce(address, config)
+        await _signalled()
+        stop.set()
+        await _finished(chats)
+        nursery.cancel_scope.cancel()
+
+
+async def _finished(chats: ChatShellService) -> None:
+    """Until the chats that are on have ended and their last bytes are written; connections may stay open idly."""
+    with trio.move_on_after(GRACE_S):
+        while chats.chats:  # noqa: ASYNC110 - asked once a process
+            await trio.sleep(0.1)
+    await trio.sleep(0.1)
 
 
 def _hypercorn(bind: str) -> Config:

@@ -82,7 +82,10 @@ class RemoteEngine(Engine):
                 await answer.deltas.flush(sink)
                 kind = refusal.type if answer.told else _AWAY
                 raise RunFailed(refusal.sentence, type=kind) from refusal
-            except trio.Cancelled:
+            except Exception:
+                raise
+            except BaseException:
+                # Cancelled, by itself or in a group.
                 with trio.move_on_after(self._config.cancel_s, shield=True):
                     await self._cancel(request.metadata.request_id)
                 raise

@@ -19,7 +19,7 @@ class Silence:
         broken: whether the scope was cancelled for silence.
     """
 
-    __slots__ = ("_nap", "_scope", "_since", "broken", "limit")
+    __slots__ = ("_life", "_nap", "_scope", "_since", "broken", "limit")
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -27,6 +27,7 @@ class Silence:
         self._since: float | None = None
         self._scope = trio.CancelScope()
         self._nap = trio.CancelScope()
+        self._life = trio.CancelScope(shield=True)
 
     def listen(self) -> None:
         """From now on somebody is waited for."""
@@ -44,29 +45,31 @@ class Silence:
             self._nap.cancel()
 
     async def _watch(self) -> None:
-        while True:
-            now = trio.current_time()
-            expiry = (now if self._since is None else self._since) + self.limit
-            if expiry <= now:
-                self.broken = True
-                self._scope.cancel()
-                return
-            with trio.CancelScope(deadline=expiry) as self._nap:
-                await trio.sleep_forever()
+        with self._life:
+            while True:
+                now = trio.current_time()
+                expiry = (now if self._since is None else self._since) + self.limit
+                if expiry <= now:
+                    self.broken = True
+                    self._scope.cancel()
+                    return
+                with trio.CancelScope(deadline=expiry) as self._nap:
+                    await trio.sleep_forever()
 
 
 @asynccontextmanager
 async def watched(limit: float) -> AsyncIterator[Silence]:
     """Run the body until it ends, raises, or is cut for silence; which of them, `broken` tells afterwards."""
     silence = Silence(limit)
-    failure: Exception | None = None
+    failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(silence._watch)
-        with silence._scope:
-            try:
+        try:
+            with silence._scope:
                 yield silence
-            except Exception as error:
-                failure = error
-        nursery.cancel_scope.cancel()
+        except BaseException as error:
+            # Raised below: here the nursery would put it into a group, a cancellation too.
+            failure = error
+        silence._life.cancel()
     if failure is not None:
         raise failure
