@@ -16,12 +16,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx
 import trio
 
@@ -131,48 +132,73 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-@asynccontextmanager
-async def open_browser(width: int = 1180, height: int = 820) -> AsyncIterator[Browser]:
-    """A new browser with a profile of its own; it ends with the block."""
+@attrs.frozen
+class Chromium:
+    """A running browser: where its driver listens, and the session in it."""
+
+    driver: str
+    session: str
+
+
+@contextmanager
+def running_chromium(width: int = 1180, height: int = 820) -> Iterator[Chromium]:
+    """A new browser with a profile of its own; it ends with the block. Starting it takes a second or two."""
     assert CHROMIUM is not None, "Chromium is not installed"
     assert CHROMEDRIVER is not None, "chromedriver is not installed"
     port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [CHROMEDRIVER, f"--port={port}", "--allowed-ips=127.0.0.1"]
         env = {**os.environ, "HOME": folder, "no_proxy": "*"}
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        async with trio.open_nursery() as nursery:
-            run = partial(trio.run_process, command, env=env, check=False, **quiet)
-            driver = await nursery.start(run)
-            try:
-                async with httpx.AsyncClient(
-                    base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
-                ) as client:
-                    session = await _start(client, folder, f"--window-size={width},{height}")
-                    try:
-                        yield Browser(client, session)
-                    finally:
-                        with trio.move_on_after(10, shield=True):
-                            await client.delete(f"/session/{session}")
-            finally:
-                driver.terminate()
+        driver = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+                session = _start(client, folder, f"--window-size={width},{height}")
+                try:
+                    yield Chromium(str(client.base_url), session)
+                finally:
+                    client.delete(f"/session/{session}")
+        finally:
+            driver.terminate()
+            driver.wait(10)
 
 
-async def _start(client: httpx.AsyncClient, folder: str, size: str) -> str:
+def _start(client: httpx.Client, folder: str, size: str) -> str:
     options = {"binary": CHROMIUM, "args": [*FLAGS, size, f"--user-data-dir={folder}/profile"]}
     always = {
         "goog:chromeOptions": options,
         "goog:loggingPrefs": {"browser": "ALL"},
         "timeouts": {"script": 120_000},
     }
-    with trio.fail_after(60):
-        while True:
-            try:
-                answer = await client.post("/session", json={"capabilities": {"alwaysMatch": always}})
-                break
-            except httpx.TransportError:
-                await trio.sleep(0.05)
+    for _ in range(400):
+        try:
+            answer = client.post("/session", json={"capabilities": {"alwaysMatch": always}})
+            break
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    else:
+        raise BrowserError("The driver did not start")
     value = answer.json()["value"]
     if "sessionId" not in value:
         raise BrowserError(value["message"])
     return str(value["sessionId"])
+
+
+@asynccontextmanager
+async def attached(chromium: Chromium) -> AsyncIterator[Browser]:
+    """Drive a running browser. Leaves an empty page; servers on other ports see none of what this one stored."""
+    async with httpx.AsyncClient(base_url=chromium.driver, timeout=130, trust_env=False) as client:
+        browser = Browser(client, chromium.session)
+        try:
+            yield browser
+        finally:
+            with trio.move_on_after(10, shield=True):
+                await browser.open("about:blank")
+                await browser.console()
+
+
+@asynccontextmanager
+async def open_browser(width: int = 1180, height: int = 820) -> AsyncIterator[Browser]:
+    """A browser for this block alone."""
+    with running_chromium(width, height) as chromium:
+        async with attached(chromium) as browser:
+            yield browser

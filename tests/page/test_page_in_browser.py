@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 
-from tests.page.browser import ENTER, HAS_BROWSER, NULL, SHIFT, Browser, open_browser
+from tests.page.browser import ENTER, HAS_BROWSER, NULL, SHIFT, Browser, Chromium, attached, running_chromium
 from tests.page.fake_server import Fake, fake_server
 
 pytestmark = pytest.mark.skipif(not HAS_BROWSER, reason="Chromium and chromedriver are not installed")
@@ -57,9 +57,15 @@ def squeezed(text: str) -> str:
     return "".join(text.split())
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    with running_chromium() as running:
+        yield running
+
+
 @pytest.fixture
-async def visit() -> AsyncIterator[Visit]:
-    async with fake_server() as (fake, url), open_browser() as browser:
+async def visit(chromium: Chromium) -> AsyncIterator[Visit]:
+    async with fake_server() as (fake, url), attached(chromium) as browser:
         await browser.open(url)
         await browser.type("input[name=user_name]", "admin")
         await browser.type("input[name=password]", "secret" + ENTER)
@@ -68,8 +74,8 @@ async def visit() -> AsyncIterator[Visit]:
         assert [said for said in await browser.console() if "WebSocket connection" not in said] == []
 
 
-async def test_a_wrong_password_is_told_and_a_right_one_opens_the_page() -> None:
-    async with fake_server() as (_, url), open_browser() as browser:
+async def test_a_wrong_password_is_told_and_a_right_one_opens_the_page(chromium: Chromium) -> None:
+    async with fake_server() as (_, url), attached(chromium) as browser:
         await browser.open(url)
         await browser.type("input[name=user_name]", "admin")
         await browser.type("input[name=password]", "wrong" + ENTER)
