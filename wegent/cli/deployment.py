@@ -11,14 +11,14 @@ from pathlib import Path
 from attrs import frozen
 
 from wegent.core.clock import Clock, SystemClock
-from wegent.core.config import from_environment, from_settings, merge, read_toml
+from wegent.core.config import build
 from wegent.core.errors import ConfigError
+from wegent.presets.assembly import read_tree
 from wegent.server.auth import TokenAuth
 from wegent.server.ports.store import Store
 from wegent.server.tokens import Signer, read_secret
 from wegent.storage.opening import open_store
-
-DATABASE = "wegent.db"
+from wegent.storage.plugin import DATABASE, StorageConfig
 
 
 @frozen
@@ -69,8 +69,6 @@ def _prepare(args: argparse.Namespace) -> tuple[str, Signer]:
 
 def database_url(args: argparse.Namespace) -> str:
     """The configured `storage.url`, else the database in the data folder."""
-    trees = [read_toml(args.config)] if args.config else []
-    tree = merge(*trees, from_environment(os.environ), from_settings(args.settings))
-    section = tree.get("storage", {})
-    url = section.get("url") if isinstance(section, dict) else None
-    return str(url) if url else f"sqlite:///{(args.data / DATABASE).absolute()}"
+    section = read_tree(args.config, os.environ, args.settings).get("storage", {})
+    config = build(StorageConfig, section if isinstance(section, dict) else {}, "storage")
+    return str(config.url or f"sqlite:///{(args.data / DATABASE).absolute()}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,7 +16,7 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from wegent import codec
@@ -30,6 +32,7 @@ CONNECT_S = 20.0
 CLOSE_S = 2.0
 PONG_S = 20.0
 
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 OnEvent = Callable[[str, Any], None]
 OnAck = Callable[[Mapping[str, Any]], None]
 
@@ -187,32 +190,85 @@ class Link:
                 connection.cancel()
 
 
-async def run_link(url: str, token: str, on_event: OnEvent, on_ready: Callable[[Link, str], None]) -> Ended:
-    """Connect, authenticate, and live until the connection ends.
+class Life(ABC):
+    """Is told of a connection as it goes: plain calls, in this order, `ready` and `lost` at most once each."""
 
-    `on_ready` is called with the link and the session's id once the server has accepted.
-    """
-    headers = [(b"Authorization", f"Bearer {token}".encode())]
+    __slots__ = ()
+
+    @abstractmethod
+    def ready(self, link: Link, sid: str) -> None:
+        """The server has accepted; events may be sent."""
+
+    @abstractmethod
+    def event(self, name: str, data: Any) -> None:
+        """An event came."""
+
+    @abstractmethod
+    def lost(self) -> None:
+        """Nothing can be sent any more, and nothing more will come."""
+
+
+async def run_link(url: str, token: str, life: Life) -> Ended:
+    """Connect, authenticate, and live until the connection ends."""
     try:
-        async with open_websocket_url(
-            url,
-            extra_headers=headers,
-            max_message_size=MAX_MESSAGE,
-            message_queue_size=16,
-            receive_buffer_size=64 * 1024,
-            connect_timeout=CONNECT_S,
-            disconnect_timeout=CLOSE_S,
-        ) as socket:
-            return await _live(socket, on_event, on_ready)
+        with trio.fail_after(CONNECT_S):
+            stream = await _open_stream(url)
+    except (OSError, trio.BrokenResourceError) as error:
+        return Ended(f"{urlsplit(url).netloc} can't be reached{_why(error)}")
+    except trio.TooSlowError:
+        return Ended(f"{urlsplit(url).netloc} does not answer")
+    # The stream is ours to close: the library leaves it to the collector where the server closed first.
+    async with stream, trio.open_nursery() as nursery:
+        ended = await _converse(nursery, stream, url, token, life)
+        nursery.cancel_scope.cancel()
+    return ended
+
+
+async def _open_stream(url: str) -> Stream:
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    stream = await trio.open_tcp_stream(host, port)
+    if not secure:
+        return stream
+    wrapped = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host, https_compatible=True)
+    try:
+        await wrapped.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return wrapped
+
+
+async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str, life: Life) -> Ended:
+    parts = urlsplit(url)
+    try:
+        with trio.fail_after(CONNECT_S):
+            socket = await wrap_client_stream(
+                nursery,
+                stream,
+                parts.netloc.rpartition("@")[2],
+                parts.path,
+                extra_headers=[(b"Authorization", f"Bearer {token}".encode())],
+                max_message_size=MAX_MESSAGE,
+                message_queue_size=16,
+                receive_buffer_size=64 * 1024,
+            )
+        ended = await _live(socket, life)
+        with trio.move_on_after(CLOSE_S):
+            await socket.aclose()
     except ConnectionRejected as error:
         return _rejected(error)
-    except (HandshakeError, OSError, trio.BrokenResourceError) as error:
-        return Ended(f"{urlsplit(url).netloc} can't be reached{_why(error)}")
+    except (HandshakeError, trio.BrokenResourceError) as error:
+        return Ended(f"{parts.netloc} can't be reached{_why(error)}")
+    except trio.TooSlowError:
+        return Ended(f"{parts.netloc} does not answer")
     except ConnectionClosed as closed:
         return _ended(closed)
+    return ended
 
 
-async def _live(socket: WebSocketConnection, on_event: OnEvent, on_ready: Callable[[Link, str], None]) -> Ended:
+async def _live(socket: WebSocketConnection, life: Life) -> Ended:
     first: Any = None
     with trio.move_on_after(CONNECT_S) as limit, suppress(codec.CodecError):
         first = codec.decode(await socket.get_message())
@@ -225,13 +281,14 @@ async def _live(socket: WebSocketConnection, on_event: OnEvent, on_ready: Callab
     if not isinstance(ready, dict):
         sentence = "what answers there is no Wegent server"
         return Ended(sentence, Unreachable(sentence))
-    link = Link(socket, on_event)
+    link = Link(socket, life.event)
     try:
-        on_ready(link, str(ready.get("sid")))
+        life.ready(link, str(ready.get("sid")))
         interval = ready.get("ping_interval")
         return await link.run(float(interval) if isinstance(interval, int | float) and interval > 0 else 25.0)
     finally:
         link.finish()
+        life.lost()
 
 
 def _ended(closed: ConnectionClosed) -> Ended:

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from wegent import codec
 from wegent.client.errors import ConnectionLost, Timeout, Unreachable
-from wegent.client.link import Ended, Link, OnAck, run_link, socket_url
+from wegent.client.link import Life, Link, OnAck, run_link, socket_url
 from wegent.core.errors import NotAuthenticated, Overloaded, WegentError
 from wegent.protocol.events import AUTH_REFRESH, CHAT, event
 
@@ -78,7 +78,8 @@ class Received:
 class Session:
     """Emits events and hears them, over whatever connection there is. Made by `open_session`.
 
-    `state` is connecting, ready, waiting (for the next attempt) or closed; `trouble` says why the last one ended.
+    `link` is the connection there is now. `state` is connecting, ready, waiting (for the next attempt) or closed;
+    `trouble` says why the last one ended.
     """
 
     def __init__(self, server: str, token: str, *, namespace: str = CHAT, backoff: Backoff | None = None) -> None:
@@ -88,16 +89,17 @@ class Session:
         self.sid: str | None = None
         self.state = "connecting"
         self.trouble: str | None = None
+        self.link: Link | None = None
         self._backoff = backoff or Backoff()
-        self._link: Link | None = None
         self._changed = trio.Event()
         self._over: WegentError | None = None
         self._listeners: list[Listener] = []
+        self._life = _Life(self)
 
     @property
     def is_ready(self) -> bool:
         """Whether there is a connection now."""
-        return self._link is not None
+        return self.link is not None
 
     async def emit(
         self, name: str, data: Any, *, applied: OnAck | None = None, timeout: float = 30.0
@@ -155,33 +157,21 @@ class Session:
             yield subscription
 
     async def _ready_link(self) -> Link:
-        while self._link is None:
+        while self.link is None:
             if self._over is not None:
                 raise self._over
             await self._changed.wait()
-        return self._link
+        return self.link
 
-    def _wake(self) -> None:
+    def become(self, state: str, link: Link | None = None) -> None:
+        """Take up another state, and wake who waits for one."""
+        self.state, self.link = state, link
         self._changed.set()
         self._changed = trio.Event()
 
-    def _is_ready(self, link: Link, sid: str) -> None:
-        self._link, self.sid, self.state, self.trouble = link, sid, "ready", None
-        self._wake()
-        for listener in list(self._listeners):
-            listener.ready()
-
-    def _hear(self, name: str, data: Any) -> None:
-        for listener in list(self._listeners):
-            listener.event(name, data)
-
-    def _is_lost(self) -> None:
-        if self._link is None:
-            return
-        self._link = None
-        self._wake()
-        for listener in list(self._listeners):
-            listener.lost()
+    def listeners(self) -> list[Listener]:
+        """Who is told, as of now."""
+        return list(self._listeners)
 
     async def run(self, renew: Renew | None, first_patience: int) -> None:
         """Connect again and again, until the server says not to come back or patience ends.
@@ -193,7 +183,7 @@ class Session:
         while True:
             self.state = "connecting"
             since = trio.current_time()
-            ended = await self._connect()
+            ended = await run_link(self.url, self.token, self._life)
             steady = trio.current_time() - since > STEADY_S
             self.state, self.trouble = "waiting", ended.reason
             may_renew = may_renew or steady
@@ -209,19 +199,36 @@ class Session:
                 raise Unreachable(ended.reason)
             await trio.sleep(self._backoff.wait(max(failures - 1, 0)))
 
-    async def _connect(self) -> Ended:
-        try:
-            return await run_link(self.url, self.token, self._hear, self._is_ready)
-        finally:
-            self._is_lost()
-
     def close(self, error: WegentError) -> None:
         """Let everybody who waits for a connection see why there will be none."""
-        self.state = "closed"
         self._over = self._over or error
-        self._wake()
-        for listener in list(self._listeners):
+        self.become("closed")
+        for listener in self.listeners():
             listener.over()
+
+
+class _Life(Life):
+    """A session's connections, told to its listeners."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def ready(self, link: Link, sid: str) -> None:
+        self._session.sid, self._session.trouble = sid, None
+        self._session.become("ready", link)
+        for listener in self._session.listeners():
+            listener.ready()
+
+    def event(self, name: str, data: Any) -> None:
+        for listener in self._session.listeners():
+            listener.event(name, data)
+
+    def lost(self) -> None:
+        self._session.become("waiting")
+        for listener in self._session.listeners():
+            listener.lost()
 
 
 Renew = Callable[[WegentError], Awaitable[str]]

@@ -22,7 +22,7 @@ SEND_S = 120.0
 
 
 class TaskStream(Listener):
-    """One task as this client sees it. Made by `open_task`.
+    """One task as this client sees it; iterating gives what changes. Made by `open_task`.
 
     Every frame is applied to `view` in the order in which it came, acks included: so what the server holds back for a
     joining member, and sends behind the ack, needs no second holding here. One recovery runs at a time; what asks for
@@ -98,21 +98,23 @@ class TaskStream(Listener):
             self._due = True
             self._work.set()
 
-    async def changes(self) -> AsyncIterator[list[Change]]:
+    def __aiter__(self) -> TaskStream:
+        return self
+
+    async def __anext__(self) -> list[Change]:
         """What changed since the last time, as often as something does; whoever is slow gets more at a time.
 
         Raises:
             WegentError: the task can't be followed any more.
         """
-        while True:
-            while not self._changes:
-                if self._failure is not None:
-                    raise self._failure
-                if self._over:
-                    return
-                await self._news.wait()
-            changes, self._changes, self._news = self._changes, [], trio.Event()
-            yield changes
+        while not self._changes:
+            if self._failure is not None:
+                raise self._failure
+            if self._over:
+                raise StopAsyncIteration
+            await self._news.wait()
+        changes, self._changes, self._news = self._changes, [], trio.Event()
+        return changes
 
     # what comes
 
