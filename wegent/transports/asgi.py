@@ -7,7 +7,7 @@ is needed here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import trio
@@ -59,7 +59,7 @@ class HttpServer:
             try:
                 yield
             finally:
-                with trio.CancelScope(shield=True), trio.move_on_after(2.0):
+                with trio.CancelScope(shield=True), trio.move_on_after(2.0), suppress(trio.ClosedResourceError):
                     await lifespan.wait_for_shutdown()
                 nursery.cancel_scope.cancel()
 
