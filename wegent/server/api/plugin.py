@@ -1,0 +1,91 @@
+"""REST and the page as plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import trio
+from quart import Blueprint
+from quart_trio import QuartTrio
+
+from wegent.core.health import Health
+from wegent.core.instruments import Registry
+from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.server.api.auth import auth_blueprint
+from wegent.server.api.health import health_blueprint
+from wegent.server.api.kinds import kinds_blueprint
+from wegent.server.api.metrics import Exposition
+from wegent.server.api.page import PageRoutes
+from wegent.server.api.revoking import Revoked
+from wegent.server.api.tasks import tasks_blueprint
+from wegent.server.api.tokens import tokens_blueprint
+from wegent.server.api.users import users_blueprint
+from wegent.server.auth import TokenAuth
+from wegent.server.ports.routes import Routes
+from wegent.server.ports.store import Store
+from wegent.server.sending import Sending
+from wegent.server.stopping import Cancelling
+
+
+class Blueprints(Routes):
+    """Some blueprints as routes."""
+
+    __slots__ = ("_blueprints",)
+
+    def __init__(self, blueprints: Iterable[Blueprint]) -> None:
+        self._blueprints = tuple(blueprints)
+
+    def register(self, app: QuartTrio) -> None:
+        """All of them."""
+        for blueprint in self._blueprints:
+            app.register_blueprint(blueprint)
+
+
+class ApiPlugin(Plugin):
+    """The REST application (protocol §10); tokens that it revokes are told to every `Revoked` there is."""
+
+    __slots__ = ()
+    name = "api"
+    requires = (Store, TokenAuth, Sending, Cancelling, Health, Registry)
+    wants = (Revoked,)
+    provides = (Routes,)
+
+    async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        """Provide the routes."""
+        task_status.started([Provision(Routes, api_routes(deps))])
+        await trio.sleep_forever()
+
+
+class PagePlugin(Plugin):
+    """The page at `/`."""
+
+    __slots__ = ()
+    name = "page"
+    provides = (Routes,)
+
+    async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        """Provide the routes."""
+        task_status.started([Provision(Routes, PageRoutes())])
+        await trio.sleep_forever()
+
+
+def api_routes(deps: Deps) -> Routes:
+    """Every blueprint of the API, over what plugins have brought."""
+    store, auth = deps.one(Store), deps.one(TokenAuth)
+    listeners = tuple(deps.all(Revoked).values())
+
+    def on_revoked(jti: str, user_id: int) -> None:
+        for listener in listeners:
+            listener.revoked(jti, user_id)
+
+    return Blueprints(
+        [
+            auth_blueprint(auth),
+            users_blueprint(store, auth),
+            tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
+            kinds_blueprint(store, auth),
+            tokens_blueprint(store, auth, on_revoked),
+            health_blueprint(deps.one(Health), Exposition(deps.one(Registry))),
+        ]
+    )
