@@ -452,7 +452,7 @@ async def test_a_task_is_joined_followed_and_recovered_with_its_cursor() -> None
                 if 2 in stream.task.messages and stream.task.messages[2].phase == "completed":
                     break
         assert stream.task.messages[2].text == "abcdef"
-        assert stream.state == "ready"
+        await until(lambda: stream.state == "ready")
         assert not stream.task.problems
     assert joins == [{"task_id": 7}, {"task_id": 7, "after_revision": 5}]
 
