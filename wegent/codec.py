@@ -74,6 +74,18 @@ def encode(value: Any) -> bytes:
         raise CodecError(f"this cannot be written as JSON: {error}") from None
 
 
+def encode_plain(value: Any) -> bytes:
+    """Return dicts, lists, strings, numbers and times as JSON, as `encode` does, without a look for anything else.
+
+    Raises:
+        CodecError: as `encode`.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        raise CodecError("expected valid Unicode, got half of a surrogate pair") from None
+
+
 def decode(data: bytes | bytearray | memoryview | str) -> Any:
     """Return what a JSON text says, as dicts, lists and scalars.
 

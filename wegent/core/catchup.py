@@ -31,8 +31,8 @@ class Chunk:
     length: int = 0
 
 
-Render = Callable[[Chunk], tuple[str, Any]]
-"""Makes a chunk into the event and payload that clients know."""
+Render = Callable[[Chunk], tuple[str, dict[str, Any]]]
+"""Makes a chunk into the event and payload that clients know; see `Wire.plain` for what it may be made of."""
 
 
 class CatchUp:
@@ -111,7 +111,7 @@ class CatchUp:
 
     def _frame(self, wire: Wire, texts: Mapping[str, tuple[int, str]], values: tuple[Value, ...]) -> bytes:
         event, payload = self.render(Chunk(self.replica.stream, texts, values, self.offsets.get(CONTENT, 0)))
-        return wire.event(self.namespace, event, payload)
+        return wire.plain(self.namespace, event, payload)
 
 
 class Emission:
@@ -145,3 +145,10 @@ class Delta(Emission):
         self.chunk = chunk
         self.render = render
         self.room = room
+
+    def spell(self, wire: Wire) -> bytes:
+        """The chunk's bytes on this wire."""
+        frame = self._frames.get(wire)
+        if frame is None:
+            frame = self._frames[wire] = wire.plain(self.namespace, self.event, self.payload)
+        return frame

@@ -78,9 +78,9 @@ class Namespace:
         @chat.on("chat:send", lane=lambda payload: payload.task_id)
         async def send(session: Session, payload: ChatSend, ack: Ack) -> SendAck: ...
 
-    The payload's type is that of the second parameter; without annotation it comes as it is. Payload and ack may be left out. A
-    handler that is a plain `def` runs at once and must not take long. What it returns is the ack; a `WegentError` is an
-    ack with its sentence and code, any other exception one that says INTERNAL.
+    The payload's type is that of the second parameter; without annotation it comes as it is. Payload and ack may be
+    left out. A handler that is a plain `def` runs at once and must not take long. What it returns is the ack; a
+    `WegentError` is an ack with its sentence and code, any other exception one that says INTERNAL.
     """
 
     def __init__(self, path: str, *, convert: Convert | None = None, authenticate: Authenticate = _anybody) -> None:

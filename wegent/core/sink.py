@@ -103,6 +103,8 @@ class StreamSink(Sink):
 
     async def flush(self) -> None:
         """Return when all that was written so far is in the log."""
+        if self._streams.local:
+            self._append_now()
         while self._size or self._values or self._in_flight:
             await self._idle.park()
             self._check()
@@ -135,6 +137,11 @@ class StreamSink(Sink):
                 self._idle.unpark_all()
         self._room.unpark_all()
 
+    def _append_now(self) -> None:
+        """A local log takes what there is at once: no task is woken for it."""
+        while self._size or self._values:
+            self._streams.append_now(self._replica, *self._take())
+
     def close(self) -> None:
         """Take no more: what is written from now on is dropped."""
         self._left = 0
@@ -160,15 +167,19 @@ class StreamSink(Sink):
         if delta:
             self._pending.setdefault(channel, []).append(delta)
             self._size += len(delta)
-            self._wake.unpark()
+            if not self._streams.local:
+                self._wake.unpark()
 
     async def _set(self, value: Value) -> None:
         if not self._closed:
             self._values[value.key] = value
-            self._wake.unpark()
+            if not self._streams.local:
+                self._wake.unpark()
         await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
+        if self._streams.local:
+            self._append_now()
         self._check()
         await trio.lowlevel.checkpoint()
         while self._size > PENDING_LIMIT or len(self._values) > 256:

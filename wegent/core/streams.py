@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from wegent.core.catchup import CatchUp, Chunk
-from wegent.core.model import Ending, StreamId, Text, Value
+from wegent.core.model import Ending, Entry, StreamId, Text, Value
 from wegent.core.replica import Replica
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ class Voice(ABC):
         """Namespace and name of the room that hears the streams of a task."""
 
     @abstractmethod
-    def chunk(self, chunk: Chunk) -> tuple[str, Any]:
-        """Event and payload of new text and values."""
+    def chunk(self, chunk: Chunk) -> tuple[str, dict[str, Any]]:
+        """Event and payload of new text and values; a plain dict (see `Wire.plain`), for it is made once per delta."""
 
 
 class Streams:
@@ -35,6 +37,8 @@ class Streams:
 
     def __init__(self, log: StreamLog, rooms: Rooms, timers: Timers, voice: Voice, *, keep: float = 60.0) -> None:
         self._log = log
+        self.local = log.local
+        """Whether appending takes no waiting."""
         self._rooms = rooms
         self._timers = timers
         self._voice = voice
@@ -46,7 +50,7 @@ class Streams:
 
     def open(self, stream: StreamId, revision: int) -> Replica:
         """Begin a stream that this worker will write; `revision` is the task's at the attempt's start."""
-        replica = self._log.replica(stream) or Replica(stream)
+        replica = self._log.replica(stream) if self.local else Replica(stream)
         replica.revision = revision
         self._replicas[stream] = replica
         return replica
@@ -57,12 +61,22 @@ class Streams:
 
     async def append(self, replica: Replica, texts: Mapping[str, str], values: Sequence[Value]) -> None:
         """Add text at the channels' ends, and values: to the log, and from there on to everybody, in one plain step."""
-        placed = {channel: (replica.length(channel), delta) for channel, delta in texts.items()}
-        entries: list[Text | Value] = [Text(channel, offset, delta) for channel, (offset, delta) in placed.items()]
-        entries.extend(values)
+        if self.local:
+            await trio.lowlevel.checkpoint()
+            self.append_now(replica, texts, values)
+            return
+        placed, entries = _placed(replica, texts, values)
         await self._log.append(replica.stream, entries)
-        if self._log.replica(replica.stream) is not replica:
-            replica.apply(entries)
+        replica.apply(entries)
+        self._tell(replica, placed, values)
+
+    def append_now(self, replica: Replica, texts: Mapping[str, str], values: Sequence[Value]) -> None:
+        """The same without waiting, where the log is `local`."""
+        placed, entries = _placed(replica, texts, values)
+        self._log.append_now(replica.stream, entries)
+        self._tell(replica, placed, values)
+
+    def _tell(self, replica: Replica, placed: Mapping[str, tuple[int, str]], values: Sequence[Value]) -> None:
         namespace, room = self._voice.room(replica.stream.task_id)
         chunk = Chunk(replica.stream, placed, tuple(values), replica.length())
         self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
@@ -93,3 +107,13 @@ class Streams:
             offsets={"content": offset},
             keys=replica.values,
         )
+
+
+def _placed(
+    replica: Replica, texts: Mapping[str, str], values: Sequence[Value]
+) -> tuple[dict[str, tuple[int, str]], list[Entry]]:
+    """The texts with their offsets, and all as entries of the log."""
+    placed = {channel: (replica.length(channel), delta) for channel, delta in texts.items()}
+    entries: list[Entry] = [Text(channel, offset, delta) for channel, (offset, delta) in placed.items()]
+    entries.extend(values)
+    return placed, entries

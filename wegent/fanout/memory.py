@@ -91,6 +91,8 @@ class _MemorySubscription(Subscription):
 class MemoryStreamLog(StreamLog):
     """The log of a deployment of one worker: its replicas are the worker's own."""
 
+    local = True
+
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._streams: dict[StreamId, Replica] = {}
@@ -105,6 +107,10 @@ class MemoryStreamLog(StreamLog):
     async def append(self, stream: StreamId, entries: Sequence[Entry]) -> None:
         """Add entries; a checkpoint comes first, so that a cancelled append has changed nothing."""
         await trio.lowlevel.checkpoint()
+        self.append_now(stream, entries)
+
+    def append_now(self, stream: StreamId, entries: Sequence[Entry]) -> None:
+        """Add entries at once."""
         self.replica(stream).apply(entries)
 
     async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:

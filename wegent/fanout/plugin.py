@@ -22,7 +22,7 @@ class MemoryFanoutPlugin(Plugin):
     name = "memory"
     provides: ClassVar[tuple[type[Any], ...]] = (Fanout, StreamLog, Presence)
 
-    async def run(self, config: NoConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:  # noqa: ARG002
+    async def run(self, config: NoConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Nothing to open or close."""
         task_status.started(
             [

@@ -41,6 +41,10 @@ class RawWire(Wire):
             message["id"] = ack_id
         return frame(codec.encode(message))
 
+    def plain(self, namespace: str, event: str, payload: dict[str, Any]) -> bytes:
+        """The same, with no look for payload objects."""
+        return frame(codec.encode_plain({"event": event, "data": payload}))
+
     def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """`{"ack", "data"}`."""
         return frame(codec.encode({"ack": ack_id, "data": payload}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from wegent.core.model import Ending, Entry, Snapshot, StreamId
 from wegent.core.replica import Replica
@@ -38,9 +39,13 @@ class StreamLog(ABC):
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream: later appends raise `Sealed`. It is forgotten `keep` seconds later."""
 
-    def replica(self, stream: StreamId) -> Replica | None:
-        """The log's own copy, where the log lives in this process: then the worker keeps no second one.
+    local: ClassVar[bool] = False
+    """Whether the log lives in this process: then appending needs no waiting, and its copies are the worker's own."""
 
-        It is made where it is not there yet, and changed by `append` alone.
-        """
-        return None
+    def append_now(self, stream: StreamId, entries: Sequence[Entry]) -> None:
+        """As `append`, of a local log."""
+        raise NotImplementedError
+
+    def replica(self, stream: StreamId) -> Replica:
+        """A local log's own copy, made where it is not there yet, and changed by appending alone."""
+        raise NotImplementedError

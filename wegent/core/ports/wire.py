@@ -17,6 +17,10 @@ class Wire(ABC):
     def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:
         """An event; with `ack_id` its receiver shall answer it."""
 
+    def plain(self, namespace: str, event: str, payload: dict[str, Any]) -> bytes:
+        """An event whose payload is known to be made of dicts, lists, strings and numbers: the way of deltas."""
+        return self.event(namespace, event, payload)
+
     @abstractmethod
     def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """The answer to a client's event."""

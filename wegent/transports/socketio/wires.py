@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from wegent.core.ports.wire import Wire
@@ -16,6 +17,7 @@ from wegent.transports.socketio.payload import (
     message_frames,
     message_payload,
 )
+from wegent.transports.socketio.values import encode_json
 from wegent.transports.ws import frame
 from wegent.transports.ws.frames import BINARY as BINARY_FRAME
 
@@ -31,6 +33,12 @@ def args_of(payload: Any) -> list[Any]:
     return [to_wire(each) for each in payload] if isinstance(payload, Args) else [to_wire(payload)]
 
 
+@lru_cache(1_024)
+def _head(namespace: str, event: str) -> bytes:
+    """An event's packet up to its only argument."""
+    return packet.event(namespace, event, [0])[0].removesuffix(b"0]")
+
+
 class SocketIOWire(Wire):
     """Spells events and acks as packets; subclasses say how packets and engine packets become bytes."""
 
@@ -39,6 +47,10 @@ class SocketIOWire(Wire):
     def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:
         """An EVENT packet."""
         return self.message(packet.event(namespace, event, args_of(payload), ack_id))
+
+    def plain(self, namespace: str, event: str, payload: dict[str, Any]) -> bytes:
+        """The same packet, with no look for bytes or payload objects."""
+        return self.message([b"%b%b]" % (_head(namespace, event), encode_json(payload))])
 
     def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """An ACK packet."""
