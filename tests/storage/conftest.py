@@ -17,22 +17,22 @@ pytest.register_assert_rewrite(
 )
 
 
-def serve(kind: type[Database], factory: pytest.TempPathFactory) -> Iterator[Database]:
+def serve(kind: type[Database]) -> Iterator[Database]:
     try:
-        with running(kind, factory.mktemp(kind.scheme)) as database:
+        with running(kind) as database:
             yield database
     except Missing as missing:
         pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")
-def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    yield from serve(MariaDb, tmp_path_factory)
+def mariadb_server() -> Iterator[Database]:
+    yield from serve(MariaDb)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    yield from serve(PostgreSql, tmp_path_factory)
+def postgresql_server() -> Iterator[Database]:
+    yield from serve(PostgreSql)
 
 
 @pytest.fixture(scope="session")

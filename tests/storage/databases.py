@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -215,15 +216,18 @@ class PostgreSql(Database):
 
 
 @contextmanager
-def running(kind: type[Database], folder: Path) -> Iterator[Database]:
+def running(kind: type[Database]) -> Iterator[Database]:
     """A server for as long as the block lasts. Raises `Missing` if there is none on this machine."""
+    # Not in pytest's folder: every run of pytest closes that to other users than its own.
+    folder = Path(tempfile.mkdtemp(prefix=f"wegent-{kind.scheme}-"))
     database = kind(folder)
-    database.install()
     try:
+        database.install()
         database.start()
         yield database
     finally:
         database.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def program(*names: str) -> str:
@@ -253,12 +257,9 @@ def account(name: str) -> str:
 
 
 def own(folder: Path, name: str) -> None:
-    """Let the server's user have the folder, and get to it."""
+    """Let the server's user have the folder."""
     if os.getuid() == 0:
         shutil.chown(folder, account(name))
-        for parent in folder.parents:
-            if parent.stat().st_uid == os.getuid() and parent.parent != parent:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def run(*command: str) -> None:
