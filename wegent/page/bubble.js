@@ -133,7 +133,7 @@ class PersonBubble {
   }
 }
 
-/** An answer. `actions`: `retry(row)`. */
+/** An answer. `actions`: `retry(row)`, and `nameOf(row)`, who answers. */
 class AnswerBubble {
   constructor(row, actions) {
     this.actions = actions;
@@ -157,7 +157,7 @@ class AnswerBubble {
     this.row = row;
     this.body.update(row.content.text, row.blocks.values());
     this.#think(row);
-    const state = [phase(row), row.status, row.attempt, row.error, row.botName, row.content.length > 0, row.progress, row.app, row.createdAt, row.reason];
+    const state = [phase(row), row.status, row.attempt, row.error, this.actions.nameOf(row), row.content.length > 0, row.progress, row.app, row.createdAt, row.reason];
     if (JSON.stringify(state) !== this.shown) {
       this.shown = JSON.stringify(state);
       this.#frame(row);
@@ -181,9 +181,10 @@ class AnswerBubble {
   #frame(row) {
     const now = phase(row);
     this.node.dataset.phase = now;
-    this.node.setAttribute("aria-label", row.botName ?? "Assistant");
+    const name = this.actions.nameOf(row);
+    this.node.setAttribute("aria-label", name);
     this.node.setAttribute("aria-busy", String(isActive(row)));
-    setText(this.name, row.botName ?? "Assistant");
+    setText(this.name, name);
     setText(this.chip, this.#chip(row, now));
     this.time.replaceChildren(...[timeNode(row.createdAt)].filter(Boolean));
     const progress = typeof row.progress === "object" ? row.progress?.progress : row.progress;

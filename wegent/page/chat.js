@@ -24,7 +24,8 @@ export class Chat {
     });
     this.list = new MessageList({ list: byId("messages"), scroller: byId("scroller"), toEnd: byId("to-end") }, {
       mine: (row) => row.sender === null || row.sender.user_id === hooks.userId(),
-      retry: (row) => this.session.retry(row),
+      retry: (row) => this.session.retry(row, this.#team()),
+      nameOf: (row) => this.#teamName() || row.botName || "Assistant",
       resend: (row) => this.session.resend(row, this.#team()),
     });
     byId("earlier").addEventListener("click", () => this.#loadEarlier());
@@ -97,7 +98,7 @@ export class Chat {
     const key = `${row.id}.${row.attempt}`;
     if (row.status === "RUNNING" && !this.running.has(key)) {
       this.running.add(key);
-      announce(`${row.botName ?? "The assistant"} is answering`);
+      announce(`${this.#teamName() || "The assistant"} is answering`);
     } else if (isTerminal(row.status) && this.running.delete(key)) {
       const end = { COMPLETED: row.content.text.slice(-SPOKEN_LENGTH), FAILED: `The answer failed: ${row.error}`, CANCELLED: "The answer was stopped" };
       announce(end[row.status]);
@@ -112,6 +113,14 @@ export class Chat {
       this.banner.close();
     }
     this.draw();
+  }
+
+  /** Draw the messages as well: what they show besides their rows has changed. */
+  redraw() {
+    if (this.session !== null) {
+      this.list.touch(this.session.task, this.session.task.ordered());
+      this.draw();
+    }
   }
 
   draw() {
@@ -136,7 +145,7 @@ export class Chat {
   setTeams(teams) {
     this.teams = teams;
     this.composer.setTeams(teams);
-    this.draw();
+    this.redraw();
   }
 
   #team() {

@@ -154,6 +154,7 @@ class Page {
         this.tasks.put(page, cursor === null);
         this.isListed = true;
         this.#drawLists();
+        this.chat.redraw();
         this.#readTask();
       };
     });
