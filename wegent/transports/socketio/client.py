@@ -103,7 +103,7 @@ class Client(EngineSession):
         if path in self._sessions or len(self._sessions) >= NAMESPACES:
             return
         if path not in self._namespaces:
-            self._refuse(path, {"message": "Invalid namespace", "code": "NOT_FOUND"})
+            self._refuse(path, "Invalid namespace", "NOT_FOUND")
             return
         self._sessions[path] = None
         self.start_soon(self._open, path, auth)
@@ -117,7 +117,7 @@ class Client(EngineSession):
             if error.retry:
                 self.close(Close(error.close_code, error.sentence, come_back=True))
             else:
-                self._refuse(path, {"message": error.sentence, "code": error.code})
+                self._refuse(path, error.sentence, error.code)
 
     def _greet(self, session: Session) -> None:
         self._sessions[session.namespace] = session
@@ -126,7 +126,8 @@ class Client(EngineSession):
             self._lonely = None
         self.outbox.put(self.wire.message(packet.connect(session.namespace, {"sid": session.id})))
 
-    def _refuse(self, path: str, why: Mapping[str, str]) -> None:
+    def _refuse(self, path: str, sentence: str, code: str) -> None:
+        why = {"message": sentence, "code": code, "data": {"code": code}}  # the stock client shows `message` and `data`
         self.outbox.put(self.wire.message(packet.connect_error(path, why)))
         self._expect_connect()
 
