@@ -8,7 +8,7 @@ import attrs
 import msgspec
 import pytest
 import socketio.packet
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wegent.transports.socketio import packet as sio
@@ -241,6 +241,13 @@ def test_bytes_at_any_depth_become_attachments(value: Any, written: bytes) -> No
     assert sio.ack("/", 1, [value]) == [b"61-1[" + written + b"]", b"x"]
 
 
+def test_odd_containers_are_searched_too() -> None:
+    class Named(dict[str, Any]):
+        pass
+
+    assert sio.event("/", "a", [Named(k=b"x"), {1, 2}, (b"y",)])[1:] == [b"x", b"y"]
+
+
 def test_attachments_keep_their_order() -> None:
     parts = sio.event("/", "a", [b"0", {"x": b"1", "y": [b"2"]}, b"0"])
     assert parts[1:] == [b"0", b"1", b"2", b"0"]
@@ -295,6 +302,7 @@ def is_placeholder_free(value: Any) -> bool:
     return "_placeholder" not in repr(value)
 
 
+@settings(deadline=None)
 @given(namespaces, names, st.lists(anything, max_size=3).filter(is_placeholder_free), ack_ids)
 def test_event_that_was_written_is_read(namespace: str, name: str, args: list[Any], ack_id: int | None) -> None:
     assert read(sio.event(namespace, name, args, ack_id), Decoder(10**6, 100)) == Packet(
@@ -311,6 +319,7 @@ def theirs(parts: list[bytes]) -> socketio.packet.Packet:
     return packet
 
 
+@settings(deadline=None)
 @given(namespaces, names, st.lists(anything, max_size=3).filter(is_placeholder_free), ack_ids)
 def test_another_implementation_reads_what_we_write(
     namespace: str, name: str, args: list[Any], ack_id: int | None
@@ -319,6 +328,7 @@ def test_another_implementation_reads_what_we_write(
     assert (packet.namespace or "/", packet.data, packet.id) == (namespace, [name, *args], ack_id)
 
 
+@settings(deadline=None)
 @given(namespaces, names, st.lists(anything, max_size=3).filter(is_placeholder_free), ack_ids)
 def test_we_read_what_another_implementation_writes(
     namespace: str, name: str, args: list[Any], ack_id: int | None
@@ -329,6 +339,7 @@ def test_we_read_what_another_implementation_writes(
     assert read(parts, Decoder(10**6, 100)) == Packet(EVENT, namespace, [name, *args], ack_id)
 
 
+@settings(deadline=None)
 @given(namespaces, st.none() | st.dictionaries(st.text(max_size=5), plain, max_size=3))
 def test_connects_are_written_alike(namespace: str, data: dict[str, Any] | None) -> None:
     for kind, parts in (
@@ -348,6 +359,7 @@ pieces = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     heads,
     st.lists(pieces | st.binary(max_size=4), max_size=12).map(b"".join),

@@ -4,7 +4,7 @@ import engineio.packet
 import engineio.payload
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wegent.transports.socketio.packet import event
@@ -103,6 +103,7 @@ packets = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(packets, min_size=1, max_size=8))
 def test_payload_that_was_written_is_read(sent: list[tuple[int, bytes]]) -> None:
     assert decode_payload(encode_payload(sent)) == sent
@@ -115,6 +116,7 @@ messages = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(messages, min_size=1, max_size=8))
 def test_another_implementation_reads_and_writes_the_same(sent: list[tuple[int, bytes]]) -> None:
     body = encode_payload(sent)
@@ -127,6 +129,7 @@ def test_another_implementation_reads_and_writes_the_same(sent: list[tuple[int, 
     assert decode_payload(written.encode().encode()) == sent
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"4", b"b", b"\x1e", b"=", b"AQID", b"2"]) | st.binary(max_size=3), max_size=12))
 def test_random_payloads_raise_nothing_else(parts: list[bytes]) -> None:
     body = b"".join(parts)

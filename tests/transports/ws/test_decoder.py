@@ -5,7 +5,7 @@ from itertools import pairwise
 from time import process_time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import PayloadTooBig
 from websockets.exceptions import ProtocolError as TheirProtocolError
@@ -162,6 +162,7 @@ controls = st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125))
 cuts = st.lists(st.integers(0, 4000), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(messages, cuts, st.lists(controls, max_size=2)), max_size=6), cuts)
 def test_any_fragmentation_and_any_chunks_give_the_same_messages(
     sent: list[tuple[Event, list[int], list[Event]]], at: list[int]
@@ -178,6 +179,7 @@ def test_any_fragmentation_and_any_chunks_give_the_same_messages(
     assert run(cut(bytes(wire), at)) == (expected, None)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), cuts, st.sampled_from([0, 1, 10, 125, 126, LIMIT]))
 def test_random_bytes_get_the_same_verdict_however_they_are_cut(data: bytes, at: list[int], limit: int) -> None:
     assert run(cut(data, at), limit) == run([data], limit)
@@ -242,6 +244,7 @@ def odd_frames(draw: st.DrawFn) -> bytes:
     return bytes((draw(first_bytes),)) + data[1:]
 
 
+@settings(deadline=None)
 @given(st.lists(odd_frames(), max_size=6).map(b"".join))
 @example(part(b"\xc3", TEXT, fin=False) + part(b"\xa9", 0))
 def test_verdicts_are_those_of_another_implementation(data: bytes) -> None:

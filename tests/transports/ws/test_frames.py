@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame
 
@@ -37,6 +37,7 @@ def test_close_frame_carries_code_and_reason() -> None:
     assert close_frame(NO_STATUS) == b"\x88\x00"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_close_reason_is_cut_between_code_points(reason: str) -> None:
     payload = close_payload(1000, reason)
@@ -66,6 +67,7 @@ def test_close_code_that_may_not_be_sent_is_refused() -> None:
         close_frame(1006)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
 def test_masking_in_python_equals_masking_in_c(data: bytes, mask: bytes) -> None:
     expected = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))

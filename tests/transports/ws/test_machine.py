@@ -1,7 +1,7 @@
 """Pongs and the close handshake."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
@@ -131,6 +131,7 @@ def test_another_implementation_closes_with_us() -> None:
     assert (connection.code, connection.reason) == (1000, "done")
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(["ping", "close", "text", "ours"])), max_size=12))
 def test_at_most_one_close_frame_is_sent_and_nothing_after_it(steps: list[bytes | str]) -> None:
     known = {"ping": masked_frame(b"p", PING), "close": masked_close(1000), "text": masked_frame(b"t")}

@@ -2,7 +2,7 @@
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wegent.transports.ws import HandshakeError, Headers, parse_request
@@ -140,6 +140,7 @@ values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_char
 values = values.filter(lambda text: not any("\x7f" <= c <= "\x9f" for c in text)).map(lambda text: text.strip(" "))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, values), max_size=8), st.text("abc/%?=&.~", max_size=20))
 def test_what_was_written_is_read(fields: list[tuple[str, str]], rest: str) -> None:
     fields = [("Host", "h"), *fields]
@@ -155,6 +156,7 @@ pieces = st.sampled_from(
 good_start = st.sampled_from([b"", b"GET / HTTP/1.1\r\nHost: h\r\n", b"GET / HTTP/1.1\r\n"])
 
 
+@settings(deadline=None)
 @given(good_start, st.lists(st.one_of(pieces, st.binary(max_size=6)), max_size=12).map(b"".join))
 def test_what_we_take_another_implementation_takes_alike(start: bytes, rest: bytes) -> None:
     data = (start + rest + b"\r\n\r\n").lstrip(b"\r\n").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
