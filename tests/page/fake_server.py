@@ -154,7 +154,7 @@ class Fake:
         self.tasks[task_id].room.discard(connection)
         yield {"success": True}
 
-    def on_task_join(self, connection: Connection, task_id: int, **_: Any) -> Iterator[dict[str, Any]]:
+    def on_task_join(self, connection: Connection, task_id: int, limit: int, **_: Any) -> Iterator[dict[str, Any]]:
         task = self.tasks.get(task_id)
         if task is None:
             yield {"error": "There is no such task", "code": "NOT_FOUND"}
@@ -165,9 +165,21 @@ class Fake:
             "cached_content": running.text, "thinking": running.thinking, "started_at": NOW,
             "values": {"blocks": list(running.blocks.values())}, "last_activity_at": NOW,
         }  # fmt: skip
-        rows = [row.wire(task.revision) for row in task.rows]
-        yield {"streaming": streaming, "subtasks": rows, "revision": task.revision, "has_more": False}
+        rows = [row.wire(task.revision) for row in task.rows[-limit:]]
+        more = len(task.rows) > limit
+        yield {"streaming": streaming, "subtasks": rows, "revision": task.revision, "has_more": more}
         task.room.add(connection)
+
+    def on_history_sync(
+        self, connection: Connection, task_id: int, before_message_id: int, limit: int
+    ) -> Iterator[dict[str, Any]]:
+        rows = [row for row in self.tasks[task_id].rows if row.message_id < before_message_id]
+        messages = [
+            {"subtask_id": row.id, "message_id": row.message_id, "role": row.role, "status": row.status,
+             "content": row.text or row.prompt, "created_at": NOW, "sender": None}
+            for row in rows[-limit:]
+        ]  # fmt: skip
+        yield {"messages": messages, "has_more": len(rows) > limit}
 
     def on_chat_send(
         self,

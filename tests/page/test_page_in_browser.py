@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from tests.page.browser import ENTER, HAS_BROWSER, NULL, SHIFT, Browser, Chromium, attached, running_chromium
-from tests.page.fake_server import Fake, fake_server
+from tests.page.fake_server import Fake, Row, fake_server
 
 pytestmark = pytest.mark.skipif(not HAS_BROWSER, reason="Chromium and chromedriver are not installed")
 
@@ -192,6 +192,26 @@ async def test_the_list_shows_what_runs_and_leads_from_chat_to_chat(visit: Visit
     await visit.browser.wait_for("document.querySelector('.person .said').textContent === 'First'")
     await visit.browser.wait_for(phase("completed"))
     assert await visit.shown() == "slow" * 60
+
+
+async def test_earlier_messages_are_fetched_and_what_is_read_stays_in_place(visit: Visit) -> None:
+    await visit.say("Hello")
+    await visit.browser.wait_for(phase("completed"))
+    (task,) = visit.fake.tasks.values()
+    task.rows = [Row(next(visit.fake.ids), n, "USER", f"number {n}") for n in range(1, 241)]
+    await visit.browser.reload()
+    await visit.browser.wait_for("document.querySelectorAll('.person').length === 100")
+    top = "[...document.querySelectorAll('.person')].find(node => node.innerText.startsWith('number 141'))"
+    place = f"Math.round({top}.getBoundingClientRect().top)"
+    await visit.browser.evaluate("document.querySelector('#scroller').scrollTop = 0")
+    before = await visit.browser.evaluate(place)
+    await visit.browser.evaluate("document.querySelector('#earlier').click()")
+    await visit.browser.wait_for("document.querySelectorAll('.person').length === 200")
+    assert abs(await visit.browser.evaluate(place) - before) <= 2
+    await visit.browser.evaluate("document.querySelector('#earlier').click()")
+    await visit.browser.wait_for("document.querySelectorAll('.person').length === 240")
+    await visit.browser.wait_for("document.querySelector('#earlier').hidden")
+    assert await visit.browser.evaluate("document.querySelector('.person .said').textContent") == "number 1"
 
 
 async def test_a_long_answer_is_drawn_without_long_pauses(visit: Visit) -> None:

@@ -7,6 +7,7 @@ import { TaskSession } from "./tasks.js";
 import { BannerView, Composer, HeadingView, announce, byId, toast } from "./view.js";
 
 const KEPT_TASKS = 8;
+const LONGEST_BYTES = 900_000;
 const SPOKEN_LENGTH = 400;
 
 export class Chat {
@@ -157,10 +158,16 @@ export class Chat {
     return this.teams.find((team) => team.id === id)?.name ?? "";
   }
 
+  /** False where the message is longer than the server takes; then it stays where it was written. */
   send(text) {
+    if (new TextEncoder().encode(text).length > LONGEST_BYTES) {
+      toast("This message is too long to be sent.");
+      return false;
+    }
     drafts.save(this.session.id, "");
     this.list.goToEnd();
     this.session.send(text, this.#team());
+    return true;
   }
 
   stop() {

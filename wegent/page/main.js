@@ -47,6 +47,7 @@ class Page {
     byId("more-tasks").addEventListener("click", () => this.#readTasks(this.tasks.cursor));
     byId("task-list").addEventListener("click", () => this.drawer.set(false));
     window.addEventListener("hashchange", () => this.#route());
+    window.addEventListener("storage", () => loadAccount() === null && this.#logOut("You logged out in another window"));
     window.addEventListener("online", () => this.#recover());
     document.addEventListener("visibilitychange", () => this.#onVisibility());
   }

@@ -88,7 +88,7 @@ export class ConnectionView {
 }
 
 export class Composer {
-  /** `send(text)`, `stop()`, `changed(text)`. */
+  /** `send(text)` says whether it took it; `stop()`, `changed(text)`. */
   constructor({ send, stop, changed }) {
     this.field = byId("message");
     this.button = byId("send");
@@ -113,9 +113,8 @@ export class Composer {
 
   #send(send) {
     const text = this.field.value.trim();
-    if (text !== "" && this.ready) {
+    if (text !== "" && this.ready && send(text)) {
       this.set("");
-      send(text);
     }
   }
 
