@@ -1,7 +1,7 @@
 """Who is who in a benchmark: users, their tokens, tasks. The same for every server.
 
 Users `user1` … `user1000`. Tasks: 1 … 1000, task k of user k; group chats 1001 … 1200, of user 1 …; and one big room,
-2001, of which everybody is a member.
+1201, of which everybody is a member.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECRET = "a secret of the benchmark, known to all of its servers"
 USERS = 1000
 FIRST_TASK = 1
 FIRST_GROUP, GROUPS = 1001, 200
-BIG_ROOM = 2001
+BIG_ROOM = 1201
 
 SCHEMA = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, user_name TEXT NOT NULL UNIQUE, is_active INTEGER NOT NULL);

@@ -29,7 +29,7 @@ class Load:
     def begin(self, server: Running, mode: str, *, pause: bool = False, **options: float) -> subprocess.Popen[bytes]:
         """Start one; `finish` gives its result. With `pause` it waits after each phase until it is told to go on."""
         command: list[str | Path] = [build.LOAD, "--port", str(server.port), "--pid", str(server.pid)]
-        command += ["--tokens", self._tokens, *(["--pause"] if pause else [])]
+        command += ["--team", str(server.team), "--tokens", self._tokens, *(["--pause"] if pause else [])]
         for name, value in options.items():
             command += [f"--{name.replace('_', '-')}", f"{value:.10g}"]
         return process.spawn([*command, mode], process.LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

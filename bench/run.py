@@ -15,7 +15,7 @@ from bench import build, data, process, table
 from bench.loadgen import Load
 from bench.scenarios import SCENARIOS
 from bench.scenarios.base import Bench
-from bench.servers import Server, peers
+from bench.servers import Server, everybody
 
 NOISE = 0.1
 Results = dict[int, dict[str, list[dict[str, Any]]]]
@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen_servers(names: str) -> list[Server]:
-    known = {server.name: server for server in peers()}
+    known = {server.name: server for server in everybody()}
     wanted = names.split(",") if names else list(known)
     if unknown := set(wanted) - set(known):
         raise SystemExit(f"unknown servers: {', '.join(sorted(unknown))}; there are {', '.join(known)}")

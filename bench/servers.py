@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +27,7 @@ class Running:
     port: int
     pid: int
     command: list[str]
+    team: int = 1  # whom messages are sent to
 
     def memory(self) -> process.Memory:
         return process.memory(self.pid)
@@ -50,6 +55,10 @@ class Server(ABC):
     def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
         """Start on a free port with fresh data; return the process and the port once it listens."""
 
+    def team(self, folder: Path) -> int:
+        """Return the id of the team that messages are sent to, for a server that has teams."""
+        return 1
+
     @contextmanager
     def running(self, folder: Path, model: str = "") -> Iterator[Running]:
         """Keep it running for the time of the block."""
@@ -57,7 +66,7 @@ class Server(ABC):
         child, port = self.start(Place(folder, model))
         try:
             arguments = child.args if isinstance(child.args, list) else [child.args]
-            yield Running(self.name, port, child.pid, [str(a) for a in arguments])
+            yield Running(self.name, port, child.pid, [str(a) for a in arguments], self.team(folder))
         finally:
             process.stop(child)
 
@@ -77,6 +86,38 @@ class Peer(Server):
         if place.model:
             command += ["--model", place.model]
         return _start(command, port, place.log, self.env), port
+
+
+class Wegent(Server):
+    """The real server with its default preset; added are our events and executor, and room for many chats at once."""
+
+    name = "wegent"
+    plugins = ("bench.plugin.executor:ExecutorPlugin", "bench.plugin.events:EventsPlugin")
+
+    def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+        template, folder = place.folder.parent / "wegent-template", place.folder / "data"
+        env = {"PYTHONPATH": str(build.HERE.parent)}
+        if not template.exists():
+            subprocess.run([sys.executable, "-m", "bench.plugin.seed", template], check=True, env={**os.environ, **env})
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(template, folder)
+        port = process.free_port()
+        command = [str(Path(sys.executable).parent / "wegent"), "serve", "--bind", f"127.0.0.1:{port}"]
+        command += ["--data", str(folder)]
+        for setting in self.settings(place):
+            command += ["--set", setting]
+        return _start(command, port, place.log, env), port
+
+    def settings(self, place: Place) -> list[str]:
+        found = [
+            f"plugins.add={json.dumps(self.plugins)}",
+            "chat.max_concurrent=2000",
+            "chat_shell.max_concurrent=2000",
+        ]
+        return [*found, f'openai.base_url="{place.model}"'] if place.model else found
+
+    def team(self, folder: Path) -> int:
+        return int((folder / "data/bench-team").read_text())
 
 
 class Kernel(Server):
@@ -102,8 +143,8 @@ def _start(command: list[str], port: int, log: Path, env: dict[str, str]) -> sub
     return child
 
 
-def peers() -> list[Server]:
+def everybody() -> list[Server]:
     python = Peer("python-socketio", [str(build.PYTHON), "-O", str(PEERS / "python/server.py")])
     environment = {"NODE_PATH": str(build.NODE_MODULES), "NODE_ENV": "production"}
     node = Peer("node", ["node", str(PEERS / "node/server.js")], environment)
-    return [node, python, Kernel()]
+    return [Wegent(), node, python, Kernel()]
