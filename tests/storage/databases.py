@@ -86,8 +86,11 @@ class Database:
 
     def pause(self) -> None:
         """Hung: what connects is accepted by the system, and nothing answers."""
-        for pid in self._family():
+        pids = self._family()
+        for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        # A thread that runs on another core may answer once more before it stops.
+        wait_until(lambda: all(state == "T" for pid in pids for state in states(pid)))
 
     def resume(self) -> None:
         for pid in self._family():
@@ -138,7 +141,6 @@ class MariaDb(Database):
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
-            "--max-allowed-packet=64M",
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=64M",
         ]
@@ -268,6 +270,12 @@ def run(*command: str) -> None:
         raise RuntimeError(f"{command} failed: {done.stdout.decode()} {done.stderr.decode()}")
 
 
+def states(pid: int) -> list[str]:
+    """The state of each thread, as the kernel names it."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return [each.read_text().rpartition(")")[2].split()[0] for each in threads]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -280,4 +288,4 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("the server did not answer in time")
-        time.sleep(0.05)
+        time.sleep(0.01)

@@ -107,6 +107,15 @@ async def test_a_url_of_no_use_is_a_matter_of_configuration(url: str, says: str)
             pytest.fail("opened")
 
 
+async def test_a_file_that_is_no_database_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("to be kept" * 1000)
+    with pytest.raises(ConfigError, match="not a database"):
+        async with open_store(f"sqlite:///{path}", clock=SystemClock()):
+            pytest.fail("opened")
+    assert path.read_text() == "to be kept" * 1000
+
+
 async def test_memory_keeps_nothing() -> None:
     async with open_store("memory://", clock=SystemClock()) as store:
         assert isinstance(store, MemoryStore)

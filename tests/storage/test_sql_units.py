@@ -16,7 +16,7 @@ from wegent.core.clock import SystemClock
 from wegent.core.errors import Conflict, InvalidPayload, StoreAway
 from wegent.server.ports.store import Store, Unit
 from wegent.storage import Limits, open_store
-from wegent.testing.store_scene import message, scene, unique, user
+from wegent.testing.store_scene import answer, message, scene, unique, user
 
 PATIENCE = 20.0
 
@@ -235,6 +235,15 @@ async def test_a_number_too_great_is_refused(sql_store: Store) -> None:
     with pytest.raises(InvalidPayload):
         await sql_store.write(lambda unit: unit.touch(made.id, messages=2**70))
     await sql_store.ready()
+
+
+async def test_the_longest_streams_fit_whatever_the_server_is_set_to(sql_store: Store) -> None:
+    _, made, row = await scene(sql_store, lambda unit, owner, made: answer(unit, made, owner))
+    longest = "\U0001f600" * 4_000_000
+    changes = {"content": longest, "thinking": longest, "values": ({"data": "é" * 1_000_000},)}
+    changed = await sql_store.write(lambda unit: unit.update_subtask(row.id, task=unit.touch(made.id), **changes))
+    assert await sql_store.read(lambda unit: unit.subtask(row.id)) == changed
+    assert changed.content == longest
 
 
 async def test_a_key_that_stays_taken_is_a_conflict_after_few_runs(sql_store: Store) -> None:

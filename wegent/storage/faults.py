@@ -27,7 +27,8 @@ _PG_FOREIGN: Final = "23503"
 # A connection that was refused comes without a code.
 _PG_REFUSALS: Final = ("does not exist", "authentication failed", "no pg_hba.conf entry", "not permitted to log in")
 # https://www.sqlite.org/rescode.html
-_SQLITE_BUSY: Final = frozenset({5, 6, 7, 8, 9, 10, 13, 14, 15})
+_SQLITE_BUSY: Final = frozenset({5, 6, 7, 9, 10, 13, 15})
+_SQLITE_SETUP: Final = frozenset({3, 8, 14, 23, 26})
 _SQLITE_VALUE: Final = frozenset({18, 20})
 _SQLITE_FOREIGN: Final = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 
@@ -41,7 +42,7 @@ class Fault(Enum):
     RACE = auto()  # the transaction was rolled back in favour of another: again
     LOST = auto()  # the connection is gone, or could not be made
     BUSY = auto()  # the database answers, but cannot do it now
-    SETUP = auto()  # wrong password, no such database
+    SETUP = auto()  # wrong password, no such database, no permission
     VALUE = auto()  # a value that a column cannot hold
     DEFECT = auto()  # ours
 
@@ -95,6 +96,8 @@ def _sqlite(cause: sqlite3.Error) -> Fault:
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code in _SQLITE_BUSY:
         return Fault.BUSY
+    if code in _SQLITE_SETUP:
+        return Fault.SETUP
     if code in _SQLITE_VALUE or isinstance(cause, sqlite3.DataError):
         return Fault.VALUE
     return Fault.DEFECT

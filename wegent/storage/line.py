@@ -27,7 +27,7 @@ class Line:
         committing: COMMIT was sent in the last unit; whether it was done is known only if `run` returned.
     """
 
-    __slots__ = ("_clock", "_conn", "_deadline", "_engine", "_guard", "_wire", "_writing", "committing")
+    __slots__ = ("_clock", "_conn", "_deadline", "_engine", "_guard", "_stale", "_wire", "_writing", "committing")
 
     def __init__(self, engine: Engine, clock: Clock, *, writing: bool) -> None:
         self._engine = engine
@@ -37,6 +37,7 @@ class Line:
         self._wire: socket.socket | None = None
         self._deadline: float | None = None
         self._guard = threading.Lock()
+        self._stale = False
         self.committing = False
 
     @property
@@ -51,7 +52,7 @@ class Line:
     def run(self, work: Callable[[Unit], T]) -> T:
         """Run a unit. Whatever it raises, the transaction is over and the line can be used again."""
         self.committing = False
-        conn = self._conn or self.open()
+        conn = self.open() if self._stale or self._conn is None else self._conn
         unit = SqlUnit(conn, self._clock, writable=self._writing)
         try:
             conn.begin()
@@ -71,14 +72,15 @@ class Line:
     def open(self) -> Connection:
         """Connect. Raises what the driver raises."""
         self.drop()
+        self._stale = False
         conn = self._conn = self._engine.connect()
         if self.can_hang:
-            # Our own hold on the socket: libpq may close its descriptor, and the number may be another's by then.
-            driver: Any = conn.connection.dbapi_connection
-            wire = socket.socket(fileno=os.dup(driver.fileno()))
-            with self._guard:
-                self._wire = wire
+            self._hold_wire(conn.connection.dbapi_connection)
         return conn
+
+    def distrust(self) -> None:
+        """The database was away: what is connected may be dead, and no answer would ever say so."""
+        self._stale = True
 
     def cut(self) -> None:
         """If the unit is overdue, break its connection, so that its thread gets an error instead of an answer."""
@@ -108,6 +110,13 @@ class Line:
             with suppress(SQLAlchemyError):
                 conn.close()
         self.drop()
+
+    def _hold_wire(self, driver: Any) -> None:
+        # Our own hold on the socket: libpq may close its descriptor, and the number may be another's by then.
+        with suppress(Exception):  # dead already: the unit will find out
+            wire = socket.socket(fileno=os.dup(driver.fileno()))
+            with self._guard:
+                self._wire = wire
 
     def _roll_back(self, conn: Connection) -> None:
         if conn.invalidated:

@@ -169,6 +169,8 @@ class SqlStore(Store):
         while True:
             await self._news.wait()
             if await trio.to_thread.run_sync(self._reached, abandon_on_cancel=True):
+                for line in (*self._reads.lines, *self._writes.lines):
+                    line.distrust()
                 self._away = False
                 self._news = trio.Event()
                 _log.warning("the database is back")

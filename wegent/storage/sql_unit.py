@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from sqlalchemy import Connection, CursorResult, Executable, Table, delete, insert, select
@@ -18,6 +18,8 @@ from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, T
 from wegent.storage import rules
 from wegent.storage import statements as sql
 from wegent.storage.faults import violation
+
+_LONG: Final = 250_000
 
 R = TypeVar("R")
 Rows = CursorResult[*tuple[Any, ...]]
@@ -70,11 +72,12 @@ class SqlUnit(Unit):
 
     def _change(self, record: Callable[..., R], of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> R | None:
         """Change a row by its keys; the row as it is then."""
-        statement, columns = sql.update_by(of, keys, changes), sql.columns(of, record)
+        columns = sql.columns(of, record)
         if self._returning:
-            row = self._write(statement.returning(*columns)).first()
+            row = self._write(sql.update_by(of, keys, changes).returning(*columns)).first()
         else:
-            self._write(statement)
+            for portion in _portions(changes):
+                self._write(sql.update_by(of, keys, portion))
             where = (of.c[name] == value for name, value in keys.items())
             row = self._read(select(*columns).where(*where)).first()
         return None if row is None else record(*row)
@@ -354,6 +357,16 @@ class SqlUnit(Unit):
         key = self._write(insert(of), params).inserted_primary_key
         assert key is not None
         return attrs.evolve(row, id=key[0])  # type: ignore[misc]
+
+
+def _portions(changes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The changes for one statement each: MariaDB takes 16 MB at a time if nobody told it otherwise."""
+    long = {name: value for name, value in changes.items() if isinstance(value, str) and len(value) > _LONG}
+    short = {name: value for name, value in changes.items() if name not in long}
+    if short:
+        yield short
+    for name, value in long.items():
+        yield {name: value}
 
 
 def _params(row: Any) -> dict[str, Any]:
