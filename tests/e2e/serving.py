@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -29,6 +29,7 @@ class Server:
         self.port = 0
         self.output: list[str] = []
         self.process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -54,16 +55,15 @@ class Server:
             self.output.append(line)
             if found := LISTENS.search(line):
                 self.port = int(found[1])
-                threading.Thread(target=self._keep_reading, daemon=True).start()
+                self._reader = threading.Thread(target=self._keep_reading, args=[self.process.stdout])
+                self._reader.start()
                 return
+        self.end()
         raise AssertionError("the server did not start:\n" + "".join(self.output))
 
-    def _keep_reading(self) -> None:
-        process = self.process
-        assert process is not None
-        assert process.stdout is not None
-        with process.stdout:
-            self.output.extend(process.stdout)
+    def _keep_reading(self, output: IO[str]) -> None:
+        with output:
+            self.output.extend(output)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal, and wait for the end; the exit code."""
@@ -71,7 +71,13 @@ class Server:
         if process is None:
             return 0
         process.send_signal(number)
-        return process.wait(30)
+        code = process.wait(30)
+        if self._reader is not None:
+            self._reader.join(10)
+            self._reader = None
+        elif process.stdout is not None:
+            process.stdout.close()
+        return code
 
     def login(self, name: str = "admin", password: str = PASSWORD) -> str:
         answer = httpx.post(f"{self.url}/api/v1/auth/login", json={"user_name": name, "password": password})
