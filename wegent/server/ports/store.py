@@ -19,7 +19,11 @@ class Unit(ABC):
     Every unit that changes rows of a task calls `touch` first: that serialises the writers of the task, and makes
     commit order revision order. Rows come back as values; a method that changes one returns it as it is afterwards.
     Unknown ids give None where the return type allows it, else raise `NotFound`. `changes` are fields of the record by
-    name; a name that is no field is a TypeError. `updated_at` is set by every change.
+    name; a name that is no field is a TypeError. `updated_at` is set by every change. Text that cannot be stored
+    (U+0000, half a surrogate pair, a name too long) is `InvalidPayload`.
+
+    After an insert that raised (`Conflict`, `NotFound`) a unit may only end: PostgreSQL does nothing more in that
+    transaction. `add_user` is the exception.
     """
 
     __slots__ = ()
