@@ -131,6 +131,7 @@ def test_text_that_cannot_become_valid_fails_before_the_frame_is_complete(text: 
 
 def test_limit_holds_before_the_payload_and_over_all_fragments() -> None:
     assert run([part(b"x" * 10, TEXT)], 10)[1] is None
+    fails(part(b"x" * 11, TEXT), 1009, 10)
     assert "10 bytes" in fails(part(b"x" * 11, TEXT)[:6], 1009, 10)
     fails(part(b"x" * 6, TEXT, fin=False) + part(b"x" * 5, 0)[:6], 1009, 10)
 

@@ -105,7 +105,7 @@ def accept_key(key: str) -> str:
 
 def _is_key(key: str) -> bool:
     try:
-        return len(key) == 24 and len(a2b_base64(key, strict_mode=True)) == 16
+        return len(a2b_base64(key, strict_mode=True)) == 16
     except (Base64Error, ValueError):
         return False
 
