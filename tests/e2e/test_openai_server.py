@@ -61,7 +61,11 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = environment()
     folder = tmp_path_factory.mktemp("litellm")
     models = [model("said", TEXT), model("long", LONG), model("busy", "litellm.RateLimitError")]
-    settings = {"model_list": models, "general_settings": {"master_key": KEY}}
+    settings = {
+        "model_list": models,
+        "general_settings": {"master_key": KEY},
+        "router_settings": {"num_retries": 0, "disable_cooldowns": True},
+    }
     config = folder / "config.yaml"  # JSON is YAML, but for the halves of surrogate pairs
     config.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
     with socket() as free:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import repeat
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wegent.core.errors import RunFailed
+from wegent.engines.completions import Answer
+from wegent.engines.failures import Refusal
 from wegent.engines.http import PoolConfig
 from wegent.engines.openai import OpenAIConfig, OpenAIEngine
+from wegent.engines.sse import ServerSentEvent
 from wegent.protocol.chat_shell import ApiFormat, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.server.ports.engine import Completion
 from wegent.testing.provider import (
@@ -37,7 +42,13 @@ from wegent.testing.provider import (
 from wegent.testing.sinks import MemorySink
 
 TEXT = "Grüße 👩‍👩‍👧‍👦 e\u0301 漢字かな 🇫🇷 — done"
+FIELDS = ["choices", "delta", "content", "reasoning", "finish_reason", "index", "usage", "error", "model", "text"]
+JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 KEY = "sk-very-secret-0123456789"
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
 
 
 def request_for(provider: ScriptedProvider, **model: Any) -> ResponseRequest:
@@ -524,3 +535,11 @@ async def test_more_answers_than_connections_wait_for_their_turn() -> None:
         for sink in sinks:
             nursery.start_soon(engine.run, request_for(provider), sink)
     assert all(sink.content == "hi" for sink in sinks)
+
+
+@given(st.binary(max_size=200) | st.recursive(JSON_LEAVES, nested, max_leaves=12).map(lambda v: json.dumps(v).encode()))
+def test_any_event_is_understood_or_refused(data: bytes) -> None:
+    reader = Answer("host", "m", KEY)
+    with suppress(Refusal):
+        reader.take(ServerSentEvent(data))
+    assert all(isinstance(value, str) for _, value in reader.deltas.take())
