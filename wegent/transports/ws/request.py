@@ -45,10 +45,10 @@ class Headers(Mapping[str, str]):
     def __init__(self, fields: tuple[tuple[str, str], ...]) -> None:
         self.fields = fields
         """Pairs of lower-case name and value, in the order received."""
-        self._by_name: dict[str, str] = {}
-        for name, value in fields:
-            known = self._by_name.get(name)
-            self._by_name[name] = value if known is None else f"{known}, {value}"
+        self._by_name = dict(fields)
+        if len(self._by_name) != len(fields):
+            for name in self._by_name:
+                self._by_name[name] = ", ".join(self.get_all(name))
 
     def __getitem__(self, name: str) -> str:
         return self._by_name[name.lower()]
@@ -117,11 +117,11 @@ def parse_request(head: bytes) -> Request:
     """
     if not head.endswith(b"\r\n\r\n"):
         raise HandshakeError(400, "The request head does not end with an empty line.")
-    first, *lines = head.removeprefix(b"\r\n")[:-4].split(b"\r\n")
-    if any(line.translate(None, _TEXT) for line in (first, *lines)):
+    first, *lines = head.removeprefix(b"\r\n")[:-4].decode("latin-1").split("\r\n")
+    if head.translate(None, _TEXT) != b"\r\n" * head.count(b"\r\n"):
         raise HandshakeError(400, "The request head holds a control character.")
-    method, target, version = _request_line(first.decode("latin-1"))
-    headers = Headers(tuple(_field(line.decode("latin-1")) for line in lines))
+    method, target, version = _request_line(first)
+    headers = Headers(tuple(map(_field, lines)))
     _check(headers, version)
     path, query = _split(target)
     return Request(method, target, path, query, version, headers)
@@ -152,10 +152,10 @@ def _field(line: str) -> tuple[str, str]:
 
 
 def _check(headers: Headers, version: str) -> None:
-    names = [name for name, _ in headers.fields]
-    for name in _ONCE:
-        if names.count(name) > 1:
-            raise HandshakeError(400, f"Header {name} is there twice.")
+    if len(headers.fields) != len(headers):
+        for name in _ONCE:
+            if len(headers.get_all(name)) > 1:
+                raise HandshakeError(400, f"Header {name} is there twice.")
     if version == "1.1" and "host" not in headers:
         raise HandshakeError(400, "Header host is missing.")
     length = headers.get("content-length")
