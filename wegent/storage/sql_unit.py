@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import attrs
-from sqlalchemy import Connection, CursorResult, Executable, Table, delete, insert, select
+from sqlalchemy import Connection, CursorResult, Executable, Table, delete, select
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from wegent.core.clock import Clock
@@ -121,7 +121,7 @@ class SqlUnit(Unit):
 
     def add_token(self, token: Token) -> None:
         rules.check_token(token)
-        self._write(insert(sql.TOKENS), _params(token))
+        self._write(sql.INSERTS[sql.TOKENS], _params(token))
 
     def revoke_token(self, jti: str, at: datetime) -> Token:
         row = _found(self.token(jti), "token")
@@ -229,7 +229,7 @@ class SqlUnit(Unit):
             return _found(self._change(Member, sql.MEMBERS, keys, changes) if changes else row, "member")
         fields = {"role": "member", "joined_at": self._clock.now(), **changes}
         row = Member(task_id, user_id, self._name_of(user_id), **fields)
-        self._write(insert(sql.MEMBERS), _params(row))
+        self._write(sql.INSERTS[sql.MEMBERS], _params(row))
         return row
 
     def _name_of(self, user_id: int) -> str:
@@ -315,7 +315,7 @@ class SqlUnit(Unit):
     def beat(self, owner: str) -> None:
         rules.check_texts({"owner": owner})
         if self._write(sql.BEAT, {"who": owner}).rowcount == 0:
-            self._write(insert(sql.OWNERS), {"owner": owner, "beat": 1})
+            self._write(sql.INSERTS[sql.OWNERS], {"owner": owner, "beat": 1})
 
     def beats(self) -> list[OwnerBeat]:
         return sorted(self._all(OwnerBeat, sql.BEATS), key=lambda row: row.owner)
@@ -354,7 +354,7 @@ class SqlUnit(Unit):
         """Insert a record that has no id yet; the record with the id it got."""
         params = _params(row) | more
         del params["id"]
-        key = self._write(insert(of), params).inserted_primary_key
+        key = self._write(sql.INSERTS[of], params).inserted_primary_key
         assert key is not None
         return attrs.evolve(row, id=key[0])  # type: ignore[misc]
 

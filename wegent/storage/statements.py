@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    insert,
     or_,
     select,
     union,
@@ -51,6 +52,9 @@ SUBTASKS: Final = table(SubtaskRow)
 MEMBERS: Final = table(MemberRow)
 OWNERS: Final = table(OwnerRow)
 PARTS: Final = table(PartRow)
+
+
+INSERTS: Final = {each: insert(each) for each in (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS)}
 
 
 def columns(of: Table, record: Any) -> list[ColumnElement[Any]]:
