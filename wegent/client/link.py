@@ -109,7 +109,10 @@ class Link:
         return pending.answer
 
     async def _put(self, message: Mapping[str, Any]) -> None:
-        encoded = codec.encode(message)
+        try:
+            encoded = codec.encode(message)
+        except codec.CodecError as error:
+            raise InvalidPayload(error.sentence) from error
         if len(encoded) > MAX_PAYLOAD:
             sentence = f"an event has at most {MAX_PAYLOAD:,} bytes, this one {len(encoded):,}"
             raise InvalidPayload(sentence)

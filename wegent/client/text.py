@@ -27,6 +27,10 @@ class Channel:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
 
+    def since(self, offset: int) -> str:
+        """The text from `offset` on."""
+        return self._tail(self._length - offset)
+
     def append(self, delta: str) -> None:
         """Add to the end."""
         if delta:

@@ -85,7 +85,7 @@ class TokenAuth(Auth):
         made = Claims(
             user_name=user.user_name,
             user_id=user.id,
-            jti=secrets.token_urlsafe(16),
+            jti=secrets.token_hex(16),
             scope=Scope(scope).value,
             issued_at=now,
             expires_at=int(now + lifetime.total_seconds()),
