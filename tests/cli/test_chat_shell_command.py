@@ -59,7 +59,7 @@ async def test_it_says_where_it_listens_and_answers_there() -> None:
             with pytest.raises(RunFailed):
                 await engine.run(asked("/echo hi there"), MemorySink())
         process.send_signal(signal.SIGTERM)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await process.wait() == 0
 
 
@@ -71,7 +71,7 @@ async def test_a_chat_that_is_on_is_finished_before_the_process_ends() -> None:
             await sink.wait_for("word")
             process.send_signal(signal.SIGTERM)
         assert sink.content.endswith("end")
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await process.wait() == 0
 
 

@@ -411,20 +411,20 @@ async def test_the_whole_answer_has_a_time_limit() -> None:
             await call.send(delta("."))
             await trio.sleep(0.005)
 
-    error, sink, _ = await failed(drips, timeout_s=0.1)
+    error, sink, _ = await failed(drips, timeout_s=0.7)
     assert error.type == "timeout"
-    assert "within 0.1 seconds" in error.sentence
+    assert "within 0.7 seconds" in error.sentence
     assert sink.content
 
 
 async def test_waiting_for_the_sink_is_not_the_providers_silence() -> None:
     sink = MemorySink()
     script = streams(delta("a"), finish())
-    async with running(script, idle_s=0.05) as (engine, provider), trio.open_nursery() as nursery:
+    async with running(script, idle_s=0.5) as (engine, provider), trio.open_nursery() as nursery:
         sink.hold()
         nursery.start_soon(engine.run, request_for(provider), sink)
         await provider.called.wait()
-        await trio.sleep(0.2)
+        await trio.sleep(0.8)
         sink.release()
     assert sink.content == "a"
 
@@ -477,7 +477,7 @@ async def test_cancelling_closes_the_providers_connection() -> None:
             nursery.start_soon(engine.run, request_for(provider), sink)
             await sink.wait_for("half")
             nursery.cancel_scope.cancel()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await provider.calls[0].closed.wait()
     assert sink.content == "half"
 
@@ -520,7 +520,7 @@ async def test_cancelled_at_any_checkpoint_no_connection_stays_open() -> None:
         n, seen = 1, 0
         while await cancelled_at(n, engine, request_for(provider)):
             assert not engine._pool.connections
-            with trio.fail_after(2):
+            with trio.fail_after(10):
                 for call in provider.calls[seen:]:
                     await call.closed.wait()
             seen = len(provider.calls)

@@ -114,7 +114,7 @@ async def test_a_service_that_is_away_is_an_error_that_says_so() -> None:
 
 async def test_a_service_that_falls_silent_is_an_error() -> None:
     sink = MemorySink()
-    error, _ = await failed(stalls(EVENT_STREAM, START, HALF), sink=sink, silence_s=0.05)
+    error, _ = await failed(stalls(EVENT_STREAM, START, HALF), sink=sink, silence_s=1)
     assert "fell silent" in error.sentence
     assert sink.content == "half"
 
@@ -133,7 +133,7 @@ async def test_cancelling_closes_the_connection_and_tells_the_service() -> None:
             nursery.start_soon(engine.run, REQUEST, sink)
             await sink.wait_for("half")
             nursery.cancel_scope.cancel()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await provider.calls[0].closed.wait()
         assert provider.calls[1].head.startswith("POST /v1/response/cancel HTTP/1.1")
         assert provider.calls[1].body == {"request_id": "r1"}
@@ -149,5 +149,5 @@ async def test_a_cancel_that_gets_no_answer_is_not_waited_for_long() -> None:
             nursery.start_soon(engine.run, REQUEST, MemorySink())
             await provider.called.wait()
             nursery.cancel_scope.cancel()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await provider.calls[0].closed.wait()

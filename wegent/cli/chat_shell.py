@@ -16,6 +16,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from wegent.cli.errors import leaves
+from wegent.core.config import Secret
 from wegent.core.errors import ConfigError
 from wegent.engines.offline import OfflineConfig, OfflineEngine
 from wegent.engines.openai import OpenAIConfig, OpenAIEngine
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--max-chats: expected at least 1")
     token = args.token or os.environ.get(TOKEN_VARIABLE) or None
     service = ServiceConfig(default_engine=args.engine, max_concurrent_chats=args.max_chats, token=token)
-    key = os.environ.get(KEY_VARIABLE) or None
+    key = Secret(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
     openai = OpenAIConfig(base_url=args.base_url, api_key=key) if args.base_url else OpenAIConfig(api_key=key)
     trio.run(_serve, args.bind, service, openai, OfflineConfig(tokens_per_s=max(0.0, args.pace)))
     return 0

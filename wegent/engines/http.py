@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
+from wegent.core.config import Secret
 from wegent.core.errors import ConfigError
 from wegent.engines.failures import Refusal
 from wegent.engines.sse import EventParser, ServerSentEvent
@@ -35,7 +36,7 @@ class PoolConfig:
     max_connections: int = 1000
     max_idle: int = 100
     idle_s: float = 30.0
-    proxy: str | None = None
+    proxy: Secret | None = field(default=None, repr=False)
 
 
 class ArrivalStream(httpcore.AsyncNetworkStream):

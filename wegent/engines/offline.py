@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import ge, gt
 
 from wegent.core.errors import RunFailed
 from wegent.core.ports.executor import Sink
@@ -26,8 +27,8 @@ _BURST = 256
 class OfflineConfig:
     """`tokens_per_s`: 0 is as fast as the sink takes them. `beats_per_s`: how often a piece is written."""
 
-    tokens_per_s: float = 60.0
-    beats_per_s: float = 25.0
+    tokens_per_s: float = field(default=60.0, validator=ge(0))
+    beats_per_s: float = field(default=25.0, validator=gt(0))
 
 
 class OfflineEngine(Engine):

@@ -11,6 +11,7 @@ import trio
 from attrs import field, frozen
 
 from wegent.codec import CodecError, decode_loose
+from wegent.core.config import Secret
 from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.completions import PATH, Answer, body_of
@@ -39,7 +40,7 @@ class OpenAIConfig:
     """
 
     base_url: str = "https://api.openai.com/v1"
-    api_key: str | None = field(default=None, repr=False)
+    api_key: Secret | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     max_output_tokens: int | None = None
     max_retries: int = 2
