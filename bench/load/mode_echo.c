@@ -2,7 +2,7 @@
 #include "load.h"
 
 static struct hist latency;
-static uint64_t measured, wrong, from, to;
+static uint64_t measured, all, wrong, from, to;
 
 static void ask(struct client *c)
 {
@@ -27,6 +27,7 @@ static void acked(struct client *c, const char *json, size_t length)
         return;
     if (json_int(json, length, "n", -1) != (long long)c->next_ack - 1)
         wrong++;
+    all++;
     if (now >= from) {
         measured++;
         hist_add(&latency, now - c->asked_at);
@@ -41,8 +42,8 @@ static bool done(uint64_t now)
 
 static void report(FILE *out)
 {
-    fprintf(out, "\"requests\": %llu, \"per_s\": %.1f, \"wrong\": %llu, ", (unsigned long long)measured,
-            (double)measured / options.seconds, (unsigned long long)wrong);
+    fprintf(out, "\"requests\": %llu, \"with_warming\": %llu, \"per_s\": %.1f, \"wrong\": %llu, ",
+            (unsigned long long)measured, (unsigned long long)all, (double)measured / options.seconds, (unsigned long long)wrong);
     hist_print(out, "latency_ms", &latency);
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 static struct hist latency;
-static uint64_t measured, refused, seen, from, to;
+static uint64_t measured, all, refused, seen, from, to;
 
 static void ask(struct client *c)
 {
@@ -35,6 +35,7 @@ static void acked(struct client *c, const char *json, size_t length)
     }
     if (now >= to)
         return;
+    all++;
     if (now >= from) {
         measured++;
         hist_add(&latency, now - c->asked_at);
@@ -56,7 +57,8 @@ static bool done(uint64_t now)
 
 static void report(FILE *out)
 {
-    fprintf(out, "\"sends\": %llu, \"per_s\": %.1f, \"refused\": %llu, \"messages_seen\": %llu, ", (unsigned long long)measured,
+    fprintf(out, "\"sends\": %llu, \"with_warming\": %llu, \"per_s\": %.1f, \"refused\": %llu, \"messages_seen\": %llu, ",
+            (unsigned long long)measured, (unsigned long long)all,
             (double)measured / options.seconds, (unsigned long long)refused, (unsigned long long)seen);
     hist_print(out, "latency_ms", &latency);
 }

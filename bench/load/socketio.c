@@ -113,6 +113,15 @@ static void send_join(struct client *c)
     client_emit(c, true, text, (size_t)n);
 }
 
+/* Says what the server said, once. */
+static void complain(const char *what, const char *text, size_t length)
+{
+    static bool said;
+    if (!said)
+        fprintf(stderr, "%s was refused: %.*s\n", what, (int)(length < 300 ? length : 300), text);
+    said = true;
+}
+
 static void on_ack(struct client *c, const char *json, size_t length)
 {
     if (c->state == CLIENT_JOINED) {
@@ -121,7 +130,7 @@ static void on_ack(struct client *c, const char *json, size_t length)
         return;
     }
     if (json_value(json, length, "error")) {
-        fprintf(stderr, "task:join refused: %.*s\n", (int)(length < 300 ? length : 300), json);
+        complain("task:join", json, length);
         ws_close(&c->ws);
         return;
     }
@@ -177,7 +186,7 @@ void ws_on_text(struct ws *ws, const char *text, size_t length)
     } else if (begins(text, length, PREFIX_CONNECT)) {
         send_join(c);
     } else if (begins(text, length, PREFIX_ERROR)) {
-        fprintf(stderr, "connection refused: %.*s\n", (int)(length < 300 ? length : 300), text);
+        complain("the connection", text, length);
         ws_close(ws);
     }
 }

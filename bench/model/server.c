@@ -31,6 +31,7 @@ static int size, epoll_set;
 static struct reply *by_fd[200000];
 static struct reply *active[200000];
 static int active_count;
+static long lost; /* replies whose reader did not keep up or went away */
 
 static void end(struct reply *r)
 {
@@ -91,10 +92,18 @@ static void pace(void)
                 fine = finish(r);
         }
         if (!fine) {
-            fprintf(stderr, "a reader did not keep up or went away\n");
+            lost++;
             end(r);
         }
     }
+}
+
+static void tell(void)
+{
+    static long told;
+    if (lost && !told)
+        fprintf(stderr, "a reader of the model's did not keep up, or went away\n");
+    told = lost;
 }
 
 static void begin(struct reply *r)
@@ -176,5 +185,6 @@ int main(int argc, char **argv)
                 receive(by_fd[fd]);
         }
         pace();
+        tell();
     }
 }

@@ -98,6 +98,7 @@ class Send(Scenario):
     measures = (
         Measure("per_s", "sends/s"),
         Measure("p99_ms", "p99, ms", higher_is_better=False, digits=1),
+        Measure("cpu_us", "CPU us a send", higher_is_better=False),
     )
 
     def measure(self, bench: Bench, server: Server) -> Figures:
@@ -111,6 +112,7 @@ class Send(Scenario):
             "per_s": result["per_s"],
             "p50_ms": result["latency_ms"]["p50"],
             "p99_ms": result["latency_ms"]["p99"],
+            "cpu_us": result["server_cpu"] / max(result["with_warming"], 1) * 1e6,
             "refused": result["refused"],
             "seen": result["messages_seen"],
             "cpu_share": result["server_cpu"] / result["seconds"],

@@ -18,6 +18,7 @@ class Echo(Scenario):
     measures = (
         Measure("per_s", "requests/s"),
         Measure("p99_ms", "p99, ms", higher_is_better=False, digits=1),
+        Measure("cpu_us", "CPU us a request", higher_is_better=False, digits=1),
     )
 
     def measure(self, bench: Bench, server: Server) -> Figures:
@@ -30,6 +31,7 @@ class Echo(Scenario):
             "per_s": result["per_s"],
             "p50_ms": result["latency_ms"]["p50"],
             "p99_ms": result["latency_ms"]["p99"],
+            "cpu_us": result["server_cpu"] / max(result["with_warming"], 1) * 1e6,
             "wrong": result["wrong"],
             "cpu_share": result["server_cpu"] / result["seconds"],
             "load_share": result["load_cpu"] / result["seconds"],
@@ -44,6 +46,7 @@ class Storm(Scenario):
     measures = (
         Measure("per_s", "joined/s"),
         Measure("p99_ms", "p99 from connect to joined, ms", higher_is_better=False, digits=1),
+        Measure("cpu_us", "CPU us each", higher_is_better=False),
     )
 
     def measure(self, bench: Bench, server: Server) -> Figures:
@@ -58,7 +61,7 @@ class Storm(Scenario):
             "p99_ms": opened["whole_ms"]["p99"],
             "join_p99_ms": opened["join_ms"]["p99"],
             "failed": opened["failed"],
-            "cpu_per_thousand": opened["server_cpu"] / max(opened["joined"], 1) * 1000,
+            "cpu_us": opened["server_cpu"] / max(opened["joined"], 1) * 1e6,
         }
 
 

@@ -1,4 +1,6 @@
-/* The mark of the kernel: a Socket.IO server of the bare minimum, epoll, one send a message, no users and no database. */
+/* The mark of the kernel: a Socket.IO server of the bare minimum, epoll, one send a message, no users and no database.
+
+   usage: server PORT [drop|repeat|swap]; with a fault, one token of a hundred is treated so, to try the load generator. */
 #define _GNU_SOURCE
 #include "../../load/util.h"
 #include "sha1.h"
@@ -37,6 +39,7 @@ static struct {
     bool running;
 } stream;
 
+static const char *fault = "";
 static int epoll_set;
 static struct room *rooms;
 static long room_count;
@@ -145,7 +148,10 @@ static void emit_token(uint64_t stamp)
 {
     char text[20000], framed[20100], padding[16000];
     long room = stream.next % stream.rooms, turn = stream.next / stream.rooms;
+    bool struck = turn % 100 == 50;
     memset(padding, '.', sizeof padding);
+    if (!strcmp(fault, "swap") && (struck || turn % 100 == 51))
+        turn += struck ? 1 : -1;
     int n = snprintf(text, sizeof text,
                      "42/chat,[\"chat:chunk\",{\"task_id\":%ld,\"subtask_id\":%ld,\"attempt\":1,\"content\":\"@%016llx%.*s\","
                      "\"offset\":%ld}]",
@@ -154,8 +160,10 @@ static void emit_token(uint64_t stamp)
     size_t length = frame(framed, text, (size_t)n);
     if (stream.base + room < room_count) {
         struct room *r = &rooms[stream.base + room];
-        for (int i = 0; i < r->count; i++)
-            transmit(r->members[i], framed, length);
+        int times = struck && !strcmp(fault, "drop") ? 0 : struck && !strcmp(fault, "repeat") ? 2 : 1;
+        for (; times > 0; times--)
+            for (int i = 0; i < r->count; i++)
+                transmit(r->members[i], framed, length);
     }
     if (++stream.next == stream.count * stream.rooms)
         stream.running = false;
@@ -331,8 +339,10 @@ int main(int argc, char **argv)
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    if (argc != 2)
-        die("usage: server PORT");
+    if (argc < 2)
+        die("usage: server PORT [drop|repeat|swap]");
+    if (argc > 2)
+        fault = argv[2];
     int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
