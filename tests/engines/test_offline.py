@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wegent.core.errors import RunFailed
@@ -21,6 +21,8 @@ from wegent.engines.pace import Metronome
 from wegent.protocol.chat_shell import Features, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.server.ports.engine import Completion
 from wegent.testing.sinks import MemorySink
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def request_for(*asked: Any, deep_thinking: bool = True, **model: Any) -> ResponseRequest:
@@ -206,6 +208,7 @@ async def test_others_go_on_when_the_one_that_keeps_the_time_is_cancelled(
     assert done == 3
 
 
+@unhurried
 @given(st.text(max_size=300), st.integers(0, 2))
 def test_any_message_is_answered_always_alike(text: str, earlier: int) -> None:
     steps = list(bounded(text, earlier))

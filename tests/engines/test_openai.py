@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wegent.core.errors import RunFailed
@@ -41,6 +41,7 @@ from wegent.testing.provider import (
 )
 from wegent.testing.sinks import MemorySink
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = "Grüße 👩‍👩‍👧‍👦 e\u0301 漢字かな 🇫🇷 — done"
 FIELDS = ["choices", "delta", "content", "reasoning", "finish_reason", "index", "usage", "error", "model", "text"]
 JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -537,6 +538,7 @@ async def test_more_answers_than_connections_wait_for_their_turn() -> None:
     assert all(sink.content == "hi" for sink in sinks)
 
 
+@unhurried
 @given(st.binary(max_size=200) | st.recursive(JSON_LEAVES, nested, max_leaves=12).map(lambda v: json.dumps(v).encode()))
 def test_any_event_is_understood_or_refused(data: bytes) -> None:
     reader = Answer("host", "m", KEY)

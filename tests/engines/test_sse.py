@@ -6,11 +6,13 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wegent.core.errors import InvalidPayload
 from wegent.engines.sse import EventParser, ServerSentEvent, encode_event
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 line_ends = st.sampled_from(["\n", "\r", "\r\n"])
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=20)
@@ -59,6 +61,7 @@ def parse_by_the_book(text: str) -> list[ServerSentEvent]:
     return events
 
 
+@unhurried
 @given(streams, st.data())
 def test_any_split_gives_what_the_standard_gives(stream: str, data: st.DataObject) -> None:
     raw = stream.encode()
@@ -66,12 +69,14 @@ def test_any_split_gives_what_the_standard_gives(stream: str, data: st.DataObjec
     assert parse(raw, cuts) == parse_by_the_book(stream)
 
 
+@unhurried
 @given(streams)
 def test_byte_by_byte_gives_what_one_piece_gives(stream: str) -> None:
     raw = stream.encode()
     assert parse(raw, list(range(len(raw)))) == parse(raw)
 
 
+@unhurried
 @given(st.binary(max_size=300), st.data())
 def test_any_bytes_are_taken_alike_however_they_are_split(raw: bytes, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=12))
@@ -80,6 +85,7 @@ def test_any_bytes_are_taken_alike_however_they_are_split(raw: bytes, data: st.D
     assert all(isinstance(event.text, str) for event in events)
 
 
+@unhurried
 @given(st.lists(st.tuples(st.binary(max_size=50), st.none() | st.just("content.delta")), max_size=8))
 def test_what_is_encoded_is_parsed_again(sent: list[tuple[bytes, str | None]]) -> None:
     raw = b"".join(encode_event(data, event) for data, event in sent)
