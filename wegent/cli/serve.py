@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
     if args.bind:
         tree = merge(tree, {"listener": {"bind": args.bind}})
     assembly = assemble(tree)
-    configure(format=assembly.log.format, level=assembly.log.level)
+    try:
+        configure(assembly.log.format, assembly.log.level)
+    except ValueError as error:
+        message = f"[log] level: {assembly.log.level!r} is none; there are DEBUG, INFO, WARNING, ERROR"
+        raise ConfigError(message) from error
     args.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(args.data):
         trio.run(_serve, assembly, args.data, strict_exception_groups=True)

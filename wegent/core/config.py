@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -150,6 +150,11 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return value
     if origin in (Union, UnionType):
         return _convert_union(args, value, path)
+    if origin is Literal:
+        if value in args:
+            return value
+        message = f"{path} takes one of {', '.join(map(repr, args))}, not {value!r}"
+        raise ConfigError(message)
     if attrs.has(hint) and isinstance(value, Mapping):
         return build(hint, value, path)
     if origin in (tuple, list) and isinstance(value, (list, tuple)):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from wegent.core.ports.wire import Wire
 
 
+MOST_CURSORS = 64
+"""Streams, or parts of one, that may wait for one connection to read them."""
+
+
 @frozen
 class OutboxLimits:
     """In bytes. Above `high` deltas are conflated; past `hard` the connection is closed and comes back."""
@@ -44,9 +48,10 @@ class Outbox:
     Rooms write to `queue`, `size` and `scheduled` directly, in their inner loop.
     """
 
-    __slots__ = ("_overflow", "drain", "lagging", "limits", "queue", "scheduled", "size", "wire")
+    __slots__ = ("_cursors", "_overflow", "drain", "lagging", "limits", "queue", "scheduled", "size", "wire")
 
     def __init__(self, wire: Wire, limits: OutboxLimits, overflow: Callable[[], None]) -> None:
+        """`overflow` is plain and ends the connection; it may be called more than once."""
         self.wire = wire
         self.limits = limits
         self.queue: list[bytes | CatchUp] = []
@@ -54,6 +59,7 @@ class Outbox:
         self.scheduled = False
         self.drain: Drain | None = None
         self.lagging: dict[StreamId, CatchUp] | None = None
+        self._cursors = 0
         self._overflow = overflow
 
     def attach(self, drain: Drain) -> None:
@@ -92,20 +98,30 @@ class Outbox:
         self.schedule()
 
     def put_cursor(self, cursor: CatchUp) -> None:
-        """Queue everything from the cursor to its stream's end, as of when its turn comes."""
+        """Queue everything from the cursor to its stream's end, as of when its turn comes.
+
+        Past `MOST_CURSORS` that nobody reads the connection is given up.
+        """
         self.drop_cursor(cursor.replica.stream)
         if self.lagging is None:
             self.lagging = {}
         self.lagging[cursor.replica.stream] = cursor
         self.queue.append(cursor)
+        self._cursors += 1
         self.schedule()
+        if self._cursors > MOST_CURSORS:
+            self._overflow()
 
     def drop_cursor(self, stream: StreamId) -> CatchUp | None:
-        """Take the stream's cursor out, if there is one."""
+        """Take the stream's cursor out, if there is one. That of an ended stream stays where it is, and None is
+        returned: its ending waits behind it.
+        """
         cursor = None if self.lagging is None else self.lagging.pop(stream, None)
-        if cursor is not None:
-            self.queue.remove(cursor)
-            self.lagging = self.lagging or None
+        self.lagging = self.lagging or None
+        if cursor is None or cursor.replica.ending is not None:
+            return None
+        self.queue.remove(cursor)
+        self._cursors -= 1
         return cursor
 
     def cursors(self, namespace: str, room: str) -> list[CatchUp]:
@@ -117,7 +133,7 @@ class Outbox:
         """Frames to be written next, in order: at least one if anything waits, and no more once `limit` bytes are
         reached. They are gone from here: the drain answers for them.
         """
-        if self.lagging is None and self.size <= limit:
+        if not self._cursors and self.size <= limit:
             frames = self.queue
             self.queue = []
             self.size = 0
@@ -138,7 +154,7 @@ class Outbox:
                         total += len(frame)
                 if not done:
                     break
-                self._caught_up(item.replica.stream)
+                self._caught_up(item)
             else:
                 if total and total + len(item) > limit:
                     break
@@ -149,15 +165,18 @@ class Outbox:
         del self.queue[:taken]
         return frames
 
-    def _caught_up(self, stream: StreamId) -> None:
-        assert self.lagging is not None
-        del self.lagging[stream]
-        self.lagging = self.lagging or None
+    def _caught_up(self, cursor: CatchUp) -> None:
+        self._cursors -= 1
+        stream = cursor.replica.stream
+        if self.lagging is not None and self.lagging.get(stream) is cursor:
+            del self.lagging[stream]
+            self.lagging = self.lagging or None
 
     def clear(self) -> None:
         """Forget everything: the connection is gone."""
         self.queue.clear()
         self.size = 0
+        self._cursors = 0
         self.lagging = None
         self.drain = None
         self.scheduled = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from wegent.core.catchup import CatchUp, Chunk, Delta, Emission, Render
 from wegent.core.closing import SLOW
@@ -105,9 +105,11 @@ class Rooms:
         payload: Any,
         *,
         revision: int | None = None,
+        stream: StreamId | None = None,
         skip: Session | None = None,
     ) -> None:
-        """Tell the room of something. `revision` is the task's, where the event tells of a change of its rows.
+        """Tell the room of something. `revision` is the task's, where the event tells of a change of its rows;
+        `stream` the one whose start or ending it tells of.
 
         `skip` gets nothing; sessions that are joining get it after their ack, unless their ack says it already.
         """
@@ -116,14 +118,14 @@ class Rooms:
             return
         self._events.value += 1
         emission = Emission(namespace, event, payload)
-        for wire, boxes in room.live.items():
+        for wire, boxes in list(room.live.items()):
             frame = emission.spell(wire)
-            for box, session in boxes.items():
+            for box, session in list(boxes.items()):  # one that overflows may leave at once
                 if session is not skip:
                     box.put(frame)
         for session, joining in room.joining.items():
             if session is not skip:
-                joining.hold(emission, revision)
+                joining.hold(emission, revision, stream)
 
     def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> None:
         """Tell the room what a stream has just said; the replica holds it already (protocol law 1)."""
@@ -159,6 +161,12 @@ class Rooms:
             self._rooms.pop((room.namespace, room.name), None)
 
 
+class _Held(NamedTuple):
+    item: Emission | CatchUp
+    revision: int | None
+    stream: StreamId | None
+
+
 class Joining:
     """A session on its way into a room (protocol law 2).
 
@@ -184,7 +192,7 @@ class Joining:
         self._rooms = rooms
         self.room = room
         self.session = session
-        self._held: list[tuple[int | None, Emission | CatchUp]] = []
+        self._held: list[_Held] = []
         self._cursors: dict[StreamId, CatchUp] = {}
         self._size = 0
         self._before = False
@@ -200,8 +208,8 @@ class Joining:
             self._held, self._cursors, self._size = earlier._held, earlier._cursors, earlier._size
             earlier._done = True
         for cursor in self.session.outbox.cursors(self.room.namespace, self.room.name):
-            self.session.outbox.drop_cursor(cursor.replica.stream)
-            self._keep(cursor)
+            if self.session.outbox.drop_cursor(cursor.replica.stream) is not None:
+                self._keep(cursor)
         self.room.joining[self.session] = self
         return self
 
@@ -220,12 +228,12 @@ class Joining:
             if self.room.joining.get(self.session) is self:
                 self._rooms.leave(self.session, self.room.name)
 
-    def hold(self, emission: Emission, revision: int | None) -> None:
+    def hold(self, emission: Emission, revision: int | None, stream: StreamId | None = None) -> None:
         """Keep a state event for after the ack."""
         if self.overflowed:
             return
         self._size += len(emission.spell(self.session.outbox.wire))
-        self._held.append((revision, emission))
+        self._held.append(_Held(emission, revision, stream))
         self.overflowed = self._size > HELD_LIMIT
 
     def miss(self, delta: Delta) -> None:
@@ -238,7 +246,7 @@ class Joining:
 
     def _keep(self, cursor: CatchUp) -> None:
         self._cursors[cursor.replica.stream] = cursor
-        self._held.append((None, cursor))
+        self._held.append(_Held(cursor, cursor.replica.revision, cursor.replica.stream))
 
     def restart(self) -> None:
         """Forget what is held; the rows are about to be read anew."""
@@ -248,25 +256,25 @@ class Joining:
         self._forgot = True
         self.overflowed = False
 
-    def complete(self, revision: int, first: Sequence[Emission | CatchUp] = ()) -> None:
+    def complete(self, revision: int, first: Sequence[Emission | CatchUp] = (), *, of: StreamId | None = None) -> None:
         """Make the session a member. The ack must have been queued just before, with rows as of `revision`.
 
         `first` is queued at once; then the held events of a greater revision, and cursors of streams that began after
-        it. Streams that began before stand in the ack, as of now.
+        it. What is not newer stands in the ack, as of now; where the ack and `first` tell only `of` one stream, what
+        is held of others is queued whatever its revision.
         """
-        if self._done or not self.session.open:
+        current = self.room.joining.get(self.session) is self  # else it was put out of the room meanwhile
+        if self._done or not current or not self.session.open:
             self._done = True
             return
         self._done = True
-        self.room.joining.pop(self.session, None)
+        del self.room.joining[self.session]
         for item in first:
             self._queue(item)
-        for at, item in self._held:
-            if isinstance(item, CatchUp):
-                if item.replica.revision > revision:
-                    self._queue(item)
-            elif at is None or at > revision:
-                self._queue(item)
+        for held in self._held:
+            known = held.revision is not None and held.revision <= revision and of in (None, held.stream)
+            if not known:
+                self._queue(held.item)
         self.room.add(self.session)
 
     def _queue(self, item: Emission | CatchUp) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
 from attrs import frozen
 
-from wegent.core.errors import Overloaded, RunFailed, WegentError
-from wegent.core.model import Ending, EndingStatus, Job, Text
-from wegent.core.ports.runbook import Finished, RunBook, Unsaved
+from wegent.core.errors import Conflict, NotFound, Overloaded, RunFailed, WegentError
+from wegent.core.failure import failed
+from wegent.core.model import Ending, EndingStatus, Job, Outcome, Snapshot, Text
+from wegent.core.ports.runbook import Finished, Held, RunBook, Unsaved
+from wegent.core.replica import Replica
 from wegent.core.sink import Ask, StreamSink
+from wegent.core.text import bounded
 
 if TYPE_CHECKING:
     from wegent.core.clock import Clock
     from wegent.core.instruments import Registry
     from wegent.core.ports.executor import Executor
-    from wegent.core.replica import Replica
     from wegent.core.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class RunLimits:
     save_every: float = 1.0
     flush_timeout: float = 5.0
     retry_most: float = 2.0
+    give_up_timeout: float = 0.5
 
 
 class RunListener(ABC):
@@ -56,9 +59,15 @@ class RunListener(ABC):
 
 
 class Run:
-    """One attempt at work on this worker."""
+    """One attempt at work on this worker.
 
-    __slots__ = ("ended", "ending", "job", "lost", "replica", "saved", "saved_versions", "scope", "sink")
+    `ending`: somebody has the right to end it, and nobody else; `lost`: nobody here has. `worked` is set when its
+    executor is done and its text flushed, `told` when the ending was told, `ended` when nothing more will come of it.
+    """
+
+    __slots__ = (
+        "ended", "ending", "job", "lost", "replica", "saved", "saved_versions", "scope", "sink", "told", "worked",
+    )  # fmt: skip
 
     def __init__(self, job: Job, replica: Replica, sink: StreamSink) -> None:
         self.job = job
@@ -67,6 +76,8 @@ class Run:
         self.scope = trio.CancelScope()
         self.lost = False
         self.ending = False
+        self.told = False
+        self.worked = trio.Event()
         self.ended = trio.Event()
         self.saved: dict[str, int] = {}
         self.saved_versions: dict[str, int] = {}
@@ -118,6 +129,7 @@ class Runs:
         self._runs: dict[int, Run] = {}
         self._nursery: trio.Nursery | None = None
         self._idle = trio.lowlevel.ParkingLot()
+        self._strange: set[str] = set()
         self._registry = registry
         self._duration = registry.histogram("wegent_stream_seconds", "From an attempt's start to its ending")
         registry.gauge("wegent_streams_active", "Streams that this worker is writing", lambda: len(self._runs))
@@ -135,24 +147,40 @@ class Runs:
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the runs, beat for their leases, save their texts; until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._every, self.limits.beat_every, self._beat)
-            nursery.start_soon(self._every, self.limits.save_every, self._save)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._every, self.limits.beat_every, self._beat)
+                nursery.start_soon(self._every, self.limits.save_every, self._save)
+                task_status.started()
+        finally:
+            self._nursery = None
 
     def start(self, job: Job) -> None:
-        """Begin an attempt that was claimed for this worker."""
-        assert self._nursery is not None
-        self._nursery.start_soon(self.run, job)
+        """Begin an attempt that was claimed for this worker; it counts as running from here on.
+
+        After the end of `serve` nothing begins: the row stays as it is, for the next start to find.
+        """
+        run = self._open(job)
+        if not self._spawn(self._live, run):
+            self._close(run)
+
+    def _spawn(self, call: Callable[..., Awaitable[None]], run: Run) -> bool:
+        try:
+            if self._nursery is not None:
+                self._nursery.start_soon(call, run)
+                return True
+        except RuntimeError:  # cancelled so far that it takes no more tasks
+            log.warning("run %s comes too late for this worker, which stops", run.job.stream)
+        return False
 
     def cancel(self, subtask_id: int, attempt: int) -> bool:
         """Ask the attempt to end; whether it is at work here. Its row says CANCELLING already."""
         run = self._runs.get(subtask_id)
         if run is None or run.job.attempt != attempt:
             return False
-        if not run.scope.cancel_called and self._nursery is not None:
-            self._nursery.start_soon(self._overtime, run)
+        if not run.scope.cancel_called:
+            self._spawn(self._overtime, run)
         run.scope.cancel()
         return True
 
@@ -170,78 +198,106 @@ class Runs:
 
         Cancelled from outside (the server stops): the row stays as it is, for the next start to find.
         """
+        await self._live(self._open(job))
+
+    def _open(self, job: Job) -> Run:
         replica = self._streams.open(job.stream, job.revision)
         ask = self._ask(job) if self._ask is not None else None
-        run = Run(
-            job, replica, StreamSink(self._streams, replica, self._clock, max_length=self.limits.max_stream, ask=ask)
-        )
-        self._runs[job.subtask_id] = run
+        sink = StreamSink(self._streams, replica, self._clock, max_length=self.limits.max_stream, ask=ask)
+        run = self._runs[job.subtask_id] = Run(job, replica, sink)
+        return run
+
+    def _close(self, run: Run) -> None:
+        if self._runs.get(run.job.subtask_id) is run:
+            del self._runs[run.job.subtask_id]
+        if not run.told:
+            self._streams.discard(run.replica)
+        run.ended.set()
+        if not self._runs:
+            self._idle.unpark_all()
+
+    async def _live(self, run: Run) -> None:
         started = trio.current_time()
         try:
-            self._listener.started(job)
+            self._listener.started(run.job)
             ending = await self._work(run)
+            run.worked.set()
             await self._finish(run, ending)
+        except Exception:
+            log.exception("run %s was left without an ending; its row is given back later", run.job.stream)
         finally:
-            if self._runs.get(job.subtask_id) is run:
-                del self._runs[job.subtask_id]
-            if not run.ended.is_set():
-                self._streams.discard(replica)
-            run.ended.set()
-            if not self._runs:
-                self._idle.unpark_all()
+            self._close(run)
         self._duration.observe(trio.current_time() - started)
 
     async def _work(self, run: Run) -> Ending:
+        """Execute, then flush: pending text goes before the ending, also if it failed or was cancelled."""
         ending = Ending(EndingStatus.CANCELLED)
         try:
-            with run.scope:
-                if isinstance(run.job.spec, WegentError):
-                    raise run.job.spec
-                executor = self._executors.get(run.job.target)
-                if executor is None:
-                    message = f"this server has no executor {run.job.target!r}"
-                    raise RunFailed(message)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(run.sink.pump)
-                    outcome = await executor.run(run.job, run.sink)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.sink.pump)
+                try:
+                    with run.scope:
+                        outcome = await self._execute(run)
+                        ending = Ending(EndingStatus.COMPLETED, result=bounded(outcome.result))
+                except Exception as error:
+                    ending = failed(run.job.stream, error)
+                with trio.move_on_after(self.limits.flush_timeout):
                     await run.sink.finish()
-                    nursery.cancel_scope.cancel()
-                ending = Ending(EndingStatus.COMPLETED, result=outcome.result)
-        except Exception as error:
-            ending = _failure(run.job, error)
-        try:
-            with trio.move_on_after(
-                self.limits.flush_timeout
-            ):  # pending text goes before the ending, also if cancelled
-                while run.sink.pending:
-                    await run.sink.append_pending()
-        except WegentError as error:
-            log.warning("the last text of %s could not be kept: %s", run.job.stream, error.sentence)
+                nursery.cancel_scope.cancel()
+        except Exception as error:  # the log takes no more
+            return failed(run.job.stream, error)
+        if ending.status is EndingStatus.COMPLETED and run.sink.failure is not None:
+            ending = failed(run.job.stream, run.sink.failure)
         return ending
 
+    async def _execute(self, run: Run) -> Outcome:
+        if isinstance(run.job.spec, WegentError):
+            raise run.job.spec
+        executor = self._executors.get(run.job.target)
+        if executor is None:
+            message = f"this server has no executor {run.job.target!r}"
+            raise RunFailed(message)
+        return await executor.run(run.job, run.sink)
+
     async def _finish(self, run: Run, ending: Ending) -> None:
-        """Commit the ending, however long the store is away, then tell of it (protocol laws 3 and 4, §6.7)."""
+        """Commit the ending, then tell of it (protocol laws 3 and 4, §6.7); once, whoever comes first."""
+        if run.ending:
+            await run.ended.wait()
         if run.ending or run.lost:
             return
         run.ending = True
         run.sink.close()
+        try:
+            finished = await self._commit(run, ending)
+            if finished is None:
+                return
+            self._tell(run, finished)
+        finally:
+            run.ended.set()
+        await self._streams.end(run.replica, finished.ending)
+
+    async def _commit(self, run: Run, ending: Ending) -> Finished | None:
+        """Commit the ending, however long the store is away; None if it was refused."""
+        snapshot, simple = run.replica.snapshot(), False
         delay = 0.1
         while True:
             try:
-                finished = await self.book.finish(run.job, ending, run.replica.snapshot())
+                return await self.book.finish(run.job, ending, snapshot)
             except Overloaded:
                 await trio.sleep(delay)
                 delay = min(2 * delay, self.limits.retry_most)
-            except WegentError as error:
+            except (Conflict, NotFound) as error:
                 log.warning("the ending of %s was refused: %s", run.job.stream, error.sentence)
-                return
-            else:
-                break
-        self._tell(run, finished)
-        await self._streams.end(run.replica, finished.ending)
+                return None
+            except Exception:
+                if simple:
+                    raise
+                log.exception("the ending of %s can't be kept as it is; it is kept as a failure", run.job.stream)
+                ending, snapshot, simple = _UNKEPT, Snapshot(snapshot.texts), True
 
     def _tell(self, run: Run, finished: Finished) -> None:
         run.replica.ending = finished.ending
+        run.told = True
         run.ended.set()
         self._registry.counter(
             "wegent_tasks", "Attempts by outcome", outcome=finished.ending.status.value.lower()
@@ -254,23 +310,28 @@ class Runs:
             await run.ended.wait()
             return
         log.warning("run %s did not end within its cancel timeout", run.job.stream)
+        with trio.move_on_after(self.limits.flush_timeout):
+            await run.sink.flush()
         await self._finish(run, Ending(EndingStatus.CANCELLED))
 
     async def _give_up(self, run: Run) -> None:
         if run.ending:
             return
-        run.lost = True
+        run.ending = True
         run.scope.cancel()
+        with trio.move_on_after(self.limits.give_up_timeout):
+            await run.worked.wait()
         run.sink.close()
         try:
             finished = await self.book.give_up(run.job, "worker_lost", run.replica.snapshot())
+            if finished is None:
+                self._listener.returned(run.job)
+            else:
+                self._tell(run, finished)
         except WegentError as error:
             log.warning("run %s could not be given up: %s", run.job.stream, error.sentence)
-            return
-        if finished is None:
-            self._listener.returned(run.job)
-        else:
-            self._tell(run, finished)
+        finally:
+            run.ended.set()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -290,9 +351,24 @@ class Runs:
             if row is None or row.lease != run.job.lease:
                 log.warning("run %s belongs to somebody else now", run.job.stream)
                 run.lost = True
+                run.sink.close()
                 run.scope.cancel()
             elif row.cancelling:
                 self.cancel(run.job.subtask_id, run.job.attempt)
+        await self._give_back(held.values())
+
+    async def _give_back(self, held: Iterable[Held]) -> None:
+        """Rows that this worker holds and doesn't run, at two beats one after the other, are taken from it: a claim
+        may be committed although the store went away before it could say so.
+        """
+        leases = {run.job.lease for run in self._runs.values()}
+        strange = [row for row in held if row.lease not in leases]
+        again = [row for row in strange if row.lease in self._strange]
+        self._strange = {row.lease for row in strange}
+        if again:
+            log.warning("%d rows are held without being run; they are given back", len(again))
+            for finished in await self.book.give_back(again):
+                self._listener.ended(finished, Replica(finished.job.stream))
 
     async def _save(self) -> None:
         pairs = [(run, unsaved) for run in self._runs.values() if (unsaved := run.unsaved()) is not None]
@@ -302,24 +378,4 @@ class Runs:
                 run.mark_saved(unsaved)
 
 
-def _failure(job: Job, error: Exception) -> Ending:
-    """What went wrong, for the row and for the viewers; only foreseen errors speak for themselves."""
-    leaves = list(_leaves(error))
-    for leaf in leaves:
-        if isinstance(leaf, RunFailed):
-            return Ending(EndingStatus.FAILED, leaf.sentence, leaf.type)
-    for leaf in leaves:
-        if isinstance(leaf, WegentError):
-            return Ending(EndingStatus.FAILED, leaf.sentence, "internal")
-        if isinstance(leaf, trio.TooSlowError):
-            return Ending(EndingStatus.FAILED, "the run took too long", "timeout")
-    log.error("run %s failed", job.stream, exc_info=error)
-    return Ending(EndingStatus.FAILED, "the run failed inside the server; the cause has been logged", "internal")
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+_UNKEPT = Ending(EndingStatus.FAILED, "what the run left could not be kept; the cause has been logged", "internal")

@@ -345,6 +345,10 @@ class Sessions:
         found = self._all.get(id)
         return None if found is None else found[0]
 
+    def all(self) -> list[Session]:
+        """Every session on this worker."""
+        return [session for session, _ in self._all.values()]
+
     def of_user(self, user_id: int) -> list[Session]:
         """A user's sessions on this worker, in all namespaces."""
         return list(self._of_user.get(user_id, ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -10,7 +11,7 @@ import trio
 from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.model import CONTENT, THINKING, Value
 from wegent.core.ports.executor import Sink
-from wegent.core.text import SurrogateJoiner, clean
+from wegent.core.text import SurrogateJoiner, bounded, clean
 
 if TYPE_CHECKING:
     from wegent.core.clock import Clock
@@ -21,8 +22,15 @@ PENDING_LIMIT = 65_536
 """Code points that may wait for the append in flight."""
 PIECE = 65_536
 """Code points of one append at most: its chunk fits a frame whatever it holds."""
-VALUE_LIMIT = 100_000
-"""Code points of one string within a block."""
+MOST_VALUES = 4_096
+"""Blocks of one stream."""
+MOST_WAITING = 256
+"""Values that may wait for the append in flight."""
+NAME_LIMIT = 255
+"""Code points of a block's id."""
+MOST_COUNT = 2**53 - 1
+"""The greatest number that every client holds exactly."""
+STATUSES = frozenset({"pending", "streaming", "done", "error"})
 
 Ask = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 _MERGED = ("type", "tool_name", "tool_input", "tool_output", "status", "timestamp")
@@ -32,8 +40,8 @@ class StreamSink(Sink):
     """Joins what a run says while an append is under way into the next one; `pump` does the appending."""
 
     __slots__ = (
-        "_ask", "_clock", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_pending", "_replica",
-        "_room", "_size", "_streams", "_values", "_wake",
+        "_ask", "_clock", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_length", "_newest",
+        "_pending", "_replica", "_room", "_size", "_streams", "_values", "_wake",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +52,8 @@ class StreamSink(Sink):
         self._clock = clock
         self._ask = ask
         self._left = max_length
+        self._length = replica.length()
+        self._newest: dict[str, Value] = dict(replica.values)
         self._joiners: dict[str, SurrogateJoiner] = {}
         self._pending: dict[str, list[str]] = {}
         self._values: dict[str, Value] = {}
@@ -68,18 +78,23 @@ class StreamSink(Sink):
     async def block(self, block: Mapping[str, Any]) -> None:
         """Set a block; see the port."""
         block_id = block.get("id")
-        if not isinstance(block_id, str) or not block_id:
-            message = "a block needs an `id`, a string that names it within its stream"
+        if not isinstance(block_id, str) or not 0 < len(block_id) <= NAME_LIMIT:
+            message = f"a block needs an `id`, a string of 1 to {NAME_LIMIT} characters"
             raise InvalidPayload(message)
+        block_id = clean(block_id)
         key = f"block:{block_id}"
-        known = self._values.get(key) or self._replica.values.get(key)
+        known = self._newest.get(key)
         data: dict[str, Any] = {"id": block_id, "type": "tool", "status": "pending"}
         if known is not None:
             data.update(known.data)
-        data.update((name, _bounded(block[name])) for name in _MERGED if block.get(name) is not None)
-        data["version"] = max(int(block.get("version") or 0), known.version + 1 if known is not None else 1)
-        data.setdefault("timestamp", self._clock.now().isoformat())
-        data.setdefault("at", int(block["at"]) if block.get("at") is not None else self._length())
+        data.update((name, bounded(block[name])) for name in _MERGED if block.get(name) is not None)
+        data["version"] = max(_count(block.get("version")), self._version(key))
+        data.setdefault("at", min(_count(block["at"]), self._length) if block.get("at") is not None else self._length)
+        data["timestamp"] = _timestamp(data.get("timestamp") or self._clock.now())
+        data["tool_name"] = str(data.get("tool_name") or data["type"])[:NAME_LIMIT]
+        if data["type"] != "tool" or data["status"] not in STATUSES:
+            message = f"a block is of `type` tool, its `status` one of {', '.join(sorted(STATUSES))}"
+            raise InvalidPayload(message)
         await self._set(Value(key, data["version"], "block", data))
 
     async def progress(self, progress: int, message: str | None = None) -> None:
@@ -91,7 +106,12 @@ class StreamSink(Sink):
 
     async def app(self, app: Mapping[str, Any]) -> None:
         """Tell of a running app's preview."""
-        data = {name: _bounded(app.get(name)) for name in ("name", "address", "previewUrl")}
+        data = {name: app.get(name) for name in ("name", "address", "previewUrl")}
+        for name, text in data.items():
+            if not isinstance(text, str) or not text.strip():
+                message = f"an app needs `name`, `address` and `previewUrl`; `{name}` is missing"
+                raise InvalidPayload(message)
+            data[name] = clean(text)[:NAME_LIMIT] if name == "name" else bounded(text)
         await self._set(Value("app", self._version("app"), "app", data))
 
     async def skill(self, skill_name: str, action: str, data: Mapping[str, Any]) -> Any:
@@ -102,12 +122,9 @@ class StreamSink(Sink):
         return await self._ask(skill_name, action, data)
 
     async def flush(self) -> None:
-        """Return when all that was written so far is in the log."""
-        if self._streams.local:
-            self._append_now()
+        """Return when all that was written so far is in the log, or dropped because the sink was closed."""
         while self._size or self._values or self._in_flight:
             await self._idle.park()
-            self._check()
         await trio.lowlevel.checkpoint()
 
     async def finish(self) -> None:
@@ -120,11 +137,11 @@ class StreamSink(Sink):
     async def pump(self) -> None:
         """Append what is pending, one batch at a time, until cancelled."""
         while True:
-            while not self._size and not self._values:
+            while not self.pending:
                 await self._wake.park()
-            await self.append_pending()
+            await self._append_pending()
 
-    async def append_pending(self) -> None:
+    async def _append_pending(self) -> None:
         """One append of what waits now; cancellation waits until it is done, for a half is not to be had."""
         texts, values = self._take()
         self._in_flight = True
@@ -133,24 +150,27 @@ class StreamSink(Sink):
                 await self._streams.append(self._replica, texts, values)
         finally:
             self._in_flight = False
-            if not self._size and not self._values:
+            if not self.pending:
                 self._idle.unpark_all()
         self._room.unpark_all()
 
-    def _append_now(self) -> None:
-        """A local log takes what there is at once: no task is woken for it."""
-        while self._size or self._values:
-            self._streams.append_now(self._replica, *self._take())
-
     def close(self) -> None:
-        """Take no more: what is written from now on is dropped."""
-        self._left = 0
+        """Take no more: what has not been appended, and what is written from now on, is dropped."""
         self._closed = True
+        self._pending, self._values, self._size = {}, {}, 0
+        self._room.unpark_all()
+        if not self._in_flight:
+            self._idle.unpark_all()
 
     @property
     def pending(self) -> bool:
         """Whether anything has not been appended yet."""
         return bool(self._size or self._values)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the run must fail, whatever its executor makes of it: it wrote more than is kept."""
+        return self._failure
 
     def _add(self, channel: str, delta: str) -> None:
         joiner = self._joiners.get(channel)
@@ -160,40 +180,41 @@ class StreamSink(Sink):
             self._queue(channel, delta)
 
     def _queue(self, channel: str, delta: str) -> None:
-        if len(delta) > self._left and not self._closed:
-            self._failure = RunFailed("the output is longer than this server keeps of one stream", type="output_limit")
+        if self._closed:
+            return
+        if len(delta) > self._left:
+            self._fail()
             delta = delta[: self._left]
         self._left -= len(delta)
         if delta:
             self._pending.setdefault(channel, []).append(delta)
             self._size += len(delta)
-            if not self._streams.local:
-                self._wake.unpark()
+            self._length += len(delta) if channel == CONTENT else 0
+            self._wake.unpark()
+
+    def _fail(self) -> None:
+        self._failure = RunFailed("the output is longer than this server keeps of one stream", type="output_limit")
 
     async def _set(self, value: Value) -> None:
-        if not self._closed:
-            self._values[value.key] = value
-            if not self._streams.local:
-                self._wake.unpark()
+        if len(self._newest) >= MOST_VALUES and value.key not in self._newest:
+            self._fail()
+        elif not self._closed:
+            self._newest[value.key] = self._values[value.key] = value
+            self._wake.unpark()
         await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
-        if self._streams.local:
-            self._append_now()
         self._check()
         await trio.lowlevel.checkpoint()
-        while self._size > PENDING_LIMIT or len(self._values) > 256:
+        while self._size > PENDING_LIMIT or len(self._values) > MOST_WAITING:
             await self._room.park()
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    def _length(self) -> int:
-        return self._replica.length() + sum(map(len, self._pending.get(CONTENT, ())))
-
     def _version(self, key: str) -> int:
-        known = self._values.get(key) or self._replica.values.get(key)
+        known = self._newest.get(key)
         return 1 if known is None else known.version + 1
 
     def _take(self) -> tuple[dict[str, str], list[Value]]:
@@ -213,14 +234,21 @@ class StreamSink(Sink):
         return {channel: text for channel, text in texts.items() if text}, values
 
 
-def _bounded(value: Any, depth: int = 0) -> Any:
-    if isinstance(value, str):
-        value = clean(value)
-        return value if len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT] + "…"
-    if depth > 32:
-        return None
-    if isinstance(value, Mapping):
-        return {clean(str(k)): _bounded(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_bounded(item, depth + 1) for item in value]
+def _count(value: Any) -> int:
+    """A version or an offset that an executor gave; nothing is 0."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
+        message = "`version` and `at` of a block are whole numbers from 0"
+        raise InvalidPayload(message)
     return value
+
+
+def _timestamp(value: Any) -> str:
+    """A time in the one spelling that every receiver gets, live or later."""
+    try:
+        when = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        message = "the `timestamp` of a block is a time in ISO 8601"
+        raise InvalidPayload(message) from None
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

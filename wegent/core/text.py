@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any
 
 _REPLACEMENT = "\ufffd"
 _BLOCK = 16_384
+_WHOLE = 2**53
+VALUE_LIMIT = 100_000
+"""Code points of one string within a value."""
 
 
 def clean(text: str) -> str:
@@ -110,3 +116,26 @@ def fit(text: str, budget: int) -> int:
     while count > 1 and weight(text[:count]) > budget:
         count //= 2
     return count
+
+
+def bounded(value: Any, depth: int = 0) -> Any:
+    """A stranger's value as JSON can say it: texts clean and cut, what is too deep left out, the rest as text.
+
+    Whole numbers that not every client holds exactly become text; numbers that are not finite become None.
+    """
+    if isinstance(value, str):
+        value = clean(value)
+        return value if len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT] + "…"
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if -_WHOLE < value < _WHOLE else hex(value)[:VALUE_LIMIT]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth > 32:
+        return None
+    if isinstance(value, Mapping):
+        return {clean(str(key))[:VALUE_LIMIT]: bounded(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [bounded(item, depth + 1) for item in value]
+    return bounded(str(value))

@@ -22,7 +22,7 @@ class OfflinePlugin(Plugin):
 
     async def run(
         self, config: OfflineConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         """Nothing to open or close."""
         task_status.started([Provision(Engine, OfflineEngine(config), self.name)])
 

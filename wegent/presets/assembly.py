@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attrs import frozen
 
@@ -42,7 +42,7 @@ class LogConfig:
     """`level` as the standard library names it; `format`: text or json."""
 
     level: str = "INFO"
-    format: str = "text"
+    format: Literal["text", "json"] = "text"
 
 
 @frozen

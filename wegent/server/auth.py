@@ -47,6 +47,7 @@ class TokenAuth(Auth):
         passwords: Passwords | None = None,
         *,
         ttl: float = CACHE_TTL_S,
+        login_lifetime: timedelta = LOGIN_LIFETIME,
     ) -> None:
         self._store = store
         self._signer = signer
@@ -56,6 +57,7 @@ class TokenAuth(Auth):
         self._tokens: _Remembered[str, _Known] = _Remembered(ttl)
         self._reading: dict[tuple[int, str], trio.Event] = {}
         self._failures = _Failures()
+        self._login_lifetime = login_lifetime
 
     async def authenticate(self, token: str | None, scopes: Collection[str]) -> Principal:
         """See `Auth.authenticate`."""
@@ -111,7 +113,7 @@ class TokenAuth(Auth):
         return token, record
 
     async def login(
-        self, user_name: str, password: str, *, lifetime: timedelta = LOGIN_LIFETIME
+        self, user_name: str, password: str, *, lifetime: timedelta | None = None
     ) -> tuple[str, Token, User]:
         """A token of scope `user` for who knows the password. An unknown name takes as long as a wrong password.
 
@@ -136,7 +138,7 @@ class TokenAuth(Auth):
         if self.passwords.is_old(kept):
             fresh = await self.passwords.hash(password)
             await self._store.write(lambda unit: unit.update_user(user.id, password_hash=fresh))
-        token, record = await self.issue(user, Scope.USER.value, lifetime, name="login")
+        token, record = await self.issue(user, Scope.USER.value, lifetime or self._login_lifetime, name="login")
         return token, record, user
 
     async def revoke(self, jti: str) -> Token:

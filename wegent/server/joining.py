@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -13,6 +13,7 @@ from wegent.core.errors import NotFound, Overloaded
 from wegent.core.model import Principal, Snapshot, StreamId, Value
 from wegent.core.namespaces import Ack
 from wegent.core.replica import Replica
+from wegent.core.rooms import Joining as RoomJoining
 from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.core.streams import Streams
@@ -27,6 +28,7 @@ from wegent.server.records import Subtask
 from wegent.server.status import is_terminal
 from wegent.server.telling import CHAT, task_room
 
+T = TypeVar("T")
 ROWS_BUDGET = 250_000
 """Bytes of all rows' texts in one ack; beside the running text they fit a frame."""
 ROW_LEAST = 2_000
@@ -59,16 +61,19 @@ class Joining:
             return _view(unit, session.principal, payload)
 
         with self._rooms.join(session, task_room(payload.task_id)) as joining:
-            for _ in range(RESTARTS):
-                view = await self._store.read(read)
-                if not joining.overflowed:
-                    break
-                joining.restart()
-            else:
-                message = "too much happens in this task to join it now; try again in a moment"
-                raise Overloaded(message)
+            view = await self._read(joining, read)
             ack(self._ack(view))
             joining.complete(view.revision)
+
+    async def _read(self, joining: RoomJoining, read: Callable[[Unit], T]) -> T:
+        """Read, and again if more came meanwhile than is held for one who joins."""
+        for _ in range(RESTARTS):
+            found = await self._store.read(read)
+            if not joining.overflowed:
+                return found
+            joining.restart()
+        message = "too much happens in this task to join it now; try again in a moment"
+        raise Overloaded(message)
 
     def _ack(self, view: View) -> TaskJoinAck:
         active = view.active
@@ -94,8 +99,8 @@ class Joining:
             return task.revision, row, _kept(row) if is_terminal(row) else None
 
         with self._rooms.join(session, task_room(payload.task_id)) as joining:
-            revision, row, kept = await self._store.read(read)
-            replica = Replica.of(_stream(row), kept) if kept is not None else self._streams.get(_stream(row))
+            revision, row, kept = await self._read(joining, read)
+            replica = self._replica(revision, row, kept)
             same = payload.attempt in (None, row.attempt)
             offset = payload.offset if same and replica is not None and payload.offset <= replica.length() else 0
             ack(ChatResumeAck(attempt=row.attempt, offset=offset, status=Status(row.status)))
@@ -104,7 +109,14 @@ class Joining:
                 first.append(self._streams.cursor(replica, offset=offset))
             if is_terminal(row):
                 first.append(Emission(CHAT, *payloads.ending_event(row, payloads.row_ending(row))))
-            joining.complete(revision, first)
+            joining.complete(revision, first, of=_stream(row))
+
+    def _replica(self, revision: int, row: Subtask, kept: Snapshot | None) -> Replica | None:
+        """What the row's attempt has said; nothing where it began after the row was read: then its start is held."""
+        if kept is not None:
+            return Replica.of(_stream(row), kept)
+        replica = self._streams.get(_stream(row))
+        return replica if replica is not None and replica.revision <= revision else None
 
     async def history(self, principal: Principal, payload: HistorySync) -> HistorySyncAck:
         """A page of messages, oldest first; without bounds the newest."""
@@ -171,7 +183,7 @@ def _kept(row: Subtask) -> Snapshot:
         Value(str(data.get("id", index)), int(data.get("version", 1)), _kind(data), data)
         for index, data in enumerate(row.values)
     )
-    return Snapshot({"content": row.content, "thinking": row.thinking}, values)
+    return Snapshot({"content": row.content, "thinking": row.thinking}, values, ending=payloads.row_ending(row))
 
 
 def _kind(data: Any) -> str:

@@ -20,13 +20,16 @@ from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.streamlog import StreamLog
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunLimits, Runs
+from wegent.core.sessions import Sessions
 from wegent.core.streams import Streams
 from wegent.core.timers import Timers
+from wegent.server.api.revoking import Revoked
 from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store
+from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.specs import job_of
@@ -48,14 +51,33 @@ class AuthPlugin(Plugin):
 
     name = "auth"
     requires: ClassVar[tuple[type[Any], ...]] = (Store,)
-    provides: ClassVar[tuple[type[Any], ...]] = (Auth, TokenAuth)
+    provides: ClassVar[tuple[type[Any], ...]] = (Auth, TokenAuth, Revoked)
     Config = AuthConfig
 
     async def run(self, config: AuthConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
-        """Nothing to open or close; the secret is made at the first start."""
+        """Look for revocations; the secret is made at the first start."""
+        store, clock = deps.one(Store), deps.one(Clock)
         secret = await trio.to_thread.run_sync(read_secret, deps.one(Worker).data)
-        auth = TokenAuth(deps.one(Store), Signer(secret), deps.one(Clock))
-        task_status.started([Provision(Auth, auth), Provision(TokenAuth, auth)])
+        auth = TokenAuth(store, Signer(secret), clock, login_lifetime=timedelta(days=config.login_days))
+        revocation = Revocation(store, clock, deps.one(Sessions), auth)
+        task_status.started(
+            [
+                Provision(Auth, auth),
+                Provision(TokenAuth, auth),
+                Provision(Revoked, _Revoked(revocation), self.name),
+            ]
+        )
+        await revocation.run()
+
+
+class _Revoked(Revoked):
+    __slots__ = ("_revocation",)
+
+    def __init__(self, revocation: Revocation) -> None:
+        self._revocation = revocation
+
+    def revoked(self, jti: str, user_id: int) -> None:
+        self._revocation.revoked(jti, user_id)
 
 
 @frozen

@@ -72,19 +72,7 @@ class StoreRunBook(RunBook):
             spec: Any = self._spec_of(unit, row)
         except WegentError as error:
             spec = error
-        return Job(
-            task_id=row.task_id,
-            subtask_id=row.id,
-            message_id=row.message_id,
-            attempt=row.attempt,
-            revision=row.revision,
-            lease=lease,
-            target=row.target,
-            user_id=row.sender_id,
-            spec=spec,
-            about=(row, view),
-            reason=row.reason,
-        )
+        return _job(row, spec=spec, about=(row, view))
 
     async def beat(self, owner: str) -> list[Held]:
         """Say that the owner lives."""
@@ -130,6 +118,28 @@ class StoreRunBook(RunBook):
 
         return await self._store.write(work)
 
+    async def give_back(self, held: Sequence[Held]) -> list[Finished]:
+        """Take rows from an owner who holds but doesn't run them."""
+
+        def work(unit: Unit) -> list[Finished]:
+            found = [self._give_back(unit, each) for each in held]
+            return [each for each in found if each is not None]
+
+        return await self._store.write(work)
+
+    def _give_back(self, unit: Unit, held: Held) -> Finished | None:
+        row = unit.subtask(held.subtask_id)
+        if row is None or (row.attempt, row.lease) != (held.attempt, held.lease) or not Status(row.status).active:
+            return None
+        snapshot = saved_snapshot(unit, row)
+        unsaid = not any(snapshot.texts.values()) and not snapshot.values
+        lost = take_over(unit, row, "worker_lost", snapshot, now=self._clock.now(), again=unsaid)
+        return (
+            Finished(_job(lost.row), _ending_of(lost.row), lost.row.revision, lost.row, lost.view)
+            if is_terminal(lost.row)
+            else None
+        )
+
     async def reclaim(self, owners: Collection[str] | None, reason: str) -> list[Lost]:
         """Take every run from these owners, who are known to be gone (all owners where None)."""
 
@@ -144,6 +154,22 @@ class StoreRunBook(RunBook):
             return lost
 
         return await self._store.write(work)
+
+
+def _job(row: Subtask, *, spec: Any = None, about: Any = None) -> Job:
+    return Job(
+        task_id=row.task_id,
+        subtask_id=row.id,
+        message_id=row.message_id,
+        attempt=row.attempt,
+        revision=row.revision,
+        lease=row.lease or "",
+        target=row.target,
+        user_id=row.sender_id,
+        spec=spec,
+        about=about,
+        reason=row.reason,
+    )
 
 
 def _held(unit: Unit, job: Job) -> Subtask:
@@ -177,12 +203,15 @@ def end_row(unit: Unit, row: Subtask, ending: Ending, snapshot: Snapshot, *, now
     )
 
 
-def take_over(unit: Unit, row: Subtask, reason: str, snapshot: Snapshot, *, now: datetime) -> Lost:
-    """What becomes of a run whose owner is lost (protocol §6.5, §7): an ending, or the next attempt in the queue."""
+def take_over(unit: Unit, row: Subtask, reason: str, snapshot: Snapshot, *, now: datetime, again: bool = False) -> Lost:
+    """What becomes of a run whose owner is lost (protocol §6.5, §7): an ending, or the next attempt in the queue.
+
+    `again`: nobody has seen anything of it yet, so it is tried again whatever its `on_lost`.
+    """
     task = unit.touch(row.task_id)
     if row.status == Status.CANCELLING:
         row = end_row(unit, row, Ending(EndingStatus.CANCELLED), snapshot, now=now, task=task)
-    elif row.on_lost == OnLost.RERUN and row.lost_attempts < MAX_ATTEMPTS:
+    elif (again or row.on_lost == OnLost.RERUN) and row.lost_attempts < MAX_ATTEMPTS:
         unit.drop_parts(StreamId(row.task_id, row.id, row.attempt))
         row = unit.update_subtask(
             row.id,

@@ -87,12 +87,9 @@ class Sending:
             if sent.created:
                 self._teller.created(sent.view)
             self._teller.said(sent.message, skip=session)
-            for row in sent.stopping:
-                if Status(row.status).terminal:
-                    self._teller.ending(row, sent.view)
         ack(sent.ack)
         if not sent.repeat:
-            self._teller.status(sent.view)
+            self._teller.stopped(sent.stopping, sent.view)
         if sent.answer is not None:
             self._nudge(sent.answer.id)
 

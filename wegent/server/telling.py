@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wegent.core.catchup import Chunk
-from wegent.core.model import CONTENT, THINKING, Job
+from wegent.core.model import CONTENT, THINKING, Job, StreamId
 from wegent.core.ports.runbook import Finished
 from wegent.core.replica import Replica
 from wegent.core.rooms import Rooms
@@ -15,7 +15,7 @@ from wegent.core.sessions import Session
 from wegent.core.streams import Voice
 from wegent.server import payloads
 from wegent.server.records import Subtask
-from wegent.server.status import TaskView
+from wegent.server.status import TaskView, is_terminal
 
 CHAT = "/chat"
 
@@ -73,7 +73,7 @@ class Teller(RunListener):
     def started(self, job: Job) -> None:
         """`chat:start`, then `task:status`."""
         row, view = job.about
-        self._to_task(row.task_id, "chat:start", payloads.chat_start(row), revision=row.revision)
+        self._of_run(row, "chat:start", payloads.chat_start(row))
         self.status(view)
 
     def ended(self, finished: Finished, replica: Replica) -> None:
@@ -87,8 +87,14 @@ class Teller(RunListener):
 
     def ending(self, row: Subtask, view: TaskView) -> None:
         """A row has become terminal."""
-        event, payload = payloads.ending_event(row, payloads.row_ending(row))
-        self._to_task(row.task_id, event, payload, revision=row.revision)
+        self.stopped([row], view)
+
+    def stopped(self, rows: Iterable[Subtask], view: TaskView) -> None:
+        """The endings of those rows that have become terminal, then how the task stands."""
+        for row in rows:
+            if is_terminal(row):
+                event, payload = payloads.ending_event(row, payloads.row_ending(row))
+                self._of_run(row, event, payload)
         self.status(view)
 
     def status(self, view: TaskView) -> None:
@@ -103,8 +109,15 @@ class Teller(RunListener):
 
     def said(self, row: Subtask, *, skip: Session | None) -> None:
         """Somebody said something, to all viewers but the connection it came from."""
-        payload = payloads.chat_message(row)
-        self._to_task(row.task_id, "chat:message", payload, revision=row.revision, skip=skip)
+        self._rooms.emit(
+            CHAT,
+            task_room(row.task_id),
+            "chat:message",
+            payloads.chat_message(row),
+            revision=row.revision,
+            skip=skip,
+        )
 
-    def _to_task(self, task_id: int, event: str, payload: Any, *, revision: int, skip: Session | None = None) -> None:
-        self._rooms.emit(CHAT, task_room(task_id), event, payload, revision=revision, skip=skip)
+    def _of_run(self, row: Subtask, event: str, payload: Any) -> None:
+        stream = StreamId(row.task_id, row.id, row.attempt)
+        self._rooms.emit(CHAT, task_room(row.task_id), event, payload, revision=row.revision, stream=stream)

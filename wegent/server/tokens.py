@@ -140,7 +140,7 @@ def _checked(payload: Mapping[str, Any]) -> Claims | None:
         and _is_time(issued)
         and _is_time(expires)
     )
-    return Claims(name, user_id, jti, scope, issued, expires, rest) if good else None  # type: ignore[arg-type]
+    return Claims(name, user_id, jti, scope, issued, expires, rest) if good else None
 
 
 def _is_id(value: object) -> bool:

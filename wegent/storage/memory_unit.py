@@ -124,6 +124,11 @@ class MemoryUnit(Unit):
             raise NotFound("no such token")
         return t.put(t.tokens, jti, attrs.evolve(row, revoked_at=row.revoked_at or at))
 
+    def shut_out(self, since: datetime) -> tuple[list[str], list[int]]:
+        t = self._read()
+        revoked = [row.jti for row in t.tokens.values() if row.revoked_at is not None and row.revoked_at >= since]
+        return revoked, [user.id for user in t.users.values() if not user.active]
+
     # kinds
 
     def kind(self, kind_id: int) -> Kind | None:

@@ -55,7 +55,7 @@ class TokenRow(Base):
     claims: Mapped[Object]
     created_at: Mapped[When]
     expires_at: Mapped[When | None]
-    revoked_at: Mapped[When | None]
+    revoked_at: Mapped[When | None] = mapped_column(index=True)
 
 
 class KindRow(Base):

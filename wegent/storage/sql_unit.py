@@ -129,6 +129,11 @@ class SqlUnit(Unit):
             return row
         return _found(self._change(Token, sql.TOKENS, {"jti": jti}, {"revoked_at": at}), "token")
 
+    def shut_out(self, since: datetime) -> tuple[list[str], list[int]]:
+        revoked = self._all(Token, select(*sql.TOKEN).where(sql.TOKENS.c.revoked_at >= since))
+        gone = self._all(User, select(*sql.USER).where(sql.USERS.c.active.is_(False)))
+        return [token.jti for token in revoked], [user.id for user in gone]
+
     # kinds
 
     def kind(self, kind_id: int) -> Kind | None:

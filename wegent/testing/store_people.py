@@ -75,6 +75,8 @@ class PeopleContract:
         assert new in everybody
         revoked = await store.write(lambda unit: unit.revoke_token(old.jti, NOON))
         assert revoked.revoked_at == NOON
+        assert old.jti in (await store.read(lambda unit: unit.shut_out(NOON)))[0]
+        assert old.jti not in (await store.read(lambda unit: unit.shut_out(NOON + SECOND)))[0]
         again = await store.write(lambda unit: unit.revoke_token(old.jti, NOON + SECOND))
         assert again.revoked_at == NOON
         assert await store.read(lambda unit: unit.token(old.jti)) == revoked

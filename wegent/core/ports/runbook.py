@@ -76,3 +76,9 @@ class RunBook(ABC):
         """End an attempt that its owner cannot go on with, by the row's `on_lost`: FAILED with `reason` as its type,
         or back in the queue with the next attempt (None).
         """
+
+    @abstractmethod
+    async def give_back(self, held: Sequence[Held]) -> list[Finished]:
+        """Take rows from an owner who holds but doesn't run them, as if it were lost; one that never said anything
+        goes back into the queue. Returns those that ended so; ones that are somebody else's by now are left alone.
+        """

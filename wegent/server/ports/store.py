@@ -60,6 +60,10 @@ class Unit(ABC):
     @abstractmethod
     def revoke_token(self, jti: str, at: datetime) -> Token: ...
 
+    @abstractmethod
+    def shut_out(self, since: datetime) -> tuple[list[str], list[int]]:
+        """Who must go: the `jti` of tokens revoked at that time or later, and the ids of users who are not active."""
+
     # kinds
 
     @abstractmethod

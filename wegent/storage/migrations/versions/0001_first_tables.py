@@ -86,6 +86,7 @@ def upgrade() -> None:
         **options,
     )
     op.create_index("ix_tokens_user_id", "tokens", ["user_id"])
+    op.create_index("ix_tokens_revoked_at", "tokens", ["revoked_at"])
     op.create_table(
         "kinds",
         key(),
