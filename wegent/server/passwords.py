@@ -64,7 +64,8 @@ class Passwords:
         if self._decoy is None:
             self._decoy = self._hasher.hash(secrets.token_hex(16))
         try:
-            return self._hasher.verify(kept or self._decoy, password) and kept is not None
+            self._hasher.verify(kept or self._decoy, password)
+            return kept is not None
         except (VerificationError, InvalidHashError):
             return False
 
