@@ -53,8 +53,19 @@ def app_of(values: Iterable[Mapping[str, Any]]) -> App | None:
     """The app preview among a stream's values."""
     for value in values:
         if "previewUrl" in value:
-            return convert(dict(value), App)
+            try:
+                return convert(dict(value), App)
+            except CodecError as error:
+                log.warning("an app is not shown: %s", error.sentence)
     return None
+
+
+def error_type_of(name: str) -> ErrorType:
+    """The type of a failure; a name that the protocol does not have counts as internal."""
+    try:
+        return ErrorType(name)
+    except ValueError:
+        return ErrorType.INTERNAL
 
 
 def progress_of(values: Iterable[Mapping[str, Any]]) -> int | None:
@@ -104,7 +115,7 @@ def row_payload(row: Subtask, *, budget: int = TEXT_BUDGET) -> Row:
         status=Status(row.status),
         progress=row.progress,
         error_message=row.error_message,
-        error_type=ErrorType(row.error_type) if row.error_type else None,
+        error_type=error_type_of(row.error_type) if row.error_type else None,
         contexts=tuple(dict(context) for context in row.contexts),
         sender=sender_of(row),
         client_message_id=row.client_message_id,
@@ -176,7 +187,7 @@ def ending_event(row: Subtask, ending: Ending) -> tuple[str, ChatDone | ChatErro
         return "chat:done", ChatDone(**common)
     if ending.status is EndingStatus.CANCELLED:
         return "chat:cancelled", ChatCancelled(**common)
-    kind = ErrorType(ending.error_type or "internal")
+    kind = error_type_of(ending.error_type or "internal")
     return "chat:error", ChatError(**common, error=ending.error or "the run failed", type=kind)
 
 
