@@ -107,21 +107,27 @@ class Rooms:
         revision: int | None = None,
         stream: StreamId | None = None,
         skip: Session | None = None,
+        behind: str | None = None,
     ) -> None:
         """Tell the room of something. `revision` is the task's, where the event tells of a change of its rows;
         `stream` the one whose start or ending it tells of.
 
-        `skip` gets nothing; sessions that are joining get it after their ack, unless their ack says it already.
+        `skip` gets nothing; sessions that are joining get it after their ack, unless their ack says it already. Those
+        that are joining the room `behind` get it after that ack, for it must not overtake what is held for them there.
         """
         room = self._rooms.get((namespace, name))
         if room is None:
             return
         self._events.value += 1
         emission = Emission(namespace, event, payload)
+        other = self._rooms.get((namespace, behind)) if behind is not None else None
+        held = other.joining if other is not None else {}
         for wire, boxes in list(room.live.items()):
             frame = emission.spell(wire)
             for box, session in list(boxes.items()):  # one that overflows may leave at once
-                if session is not skip:
+                if session in held:
+                    held[session].hold(emission, None)
+                elif session is not skip:
                     box.put(frame)
         for session, joining in room.joining.items():
             if session is not skip:
@@ -249,8 +255,8 @@ class Joining:
         self._held.append(_Held(cursor, cursor.replica.revision, cursor.replica.stream))
 
     def restart(self) -> None:
-        """Forget what is held; the rows are about to be read anew."""
-        self._held.clear()
+        """Forget what is held of the task's rows, which are about to be read anew."""
+        self._held = [held for held in self._held if held.revision is None]
         self._cursors.clear()
         self._size = 0
         self._forgot = True

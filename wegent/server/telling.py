@@ -101,7 +101,7 @@ class Teller(RunListener):
         """How a task stands, to all that see it."""
         payload = payloads.task_status(view.task)
         for user_id in view.audience:
-            self._rooms.emit(CHAT, user_room(user_id), "task:status", payload)
+            self._rooms.emit(CHAT, user_room(user_id), "task:status", payload, behind=task_room(view.task.id))
 
     def created(self, view: TaskView) -> None:
         """A task is new to its owner."""
