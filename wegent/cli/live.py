@@ -41,6 +41,7 @@ class LiveAnswer:
         self._spinner = Spinner("dots", style="cyan")
         self._since = trio.current_time()
         self._attempt = 0
+        self._out: list[RenderableType] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -53,14 +54,14 @@ class LiveAnswer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.update(Text(""), refresh=True)
+        self._draw(Group())
         self._live.stop()
 
     def show(self, message: Message | None, trouble: str | None = None) -> None:
         """Print what is complete, and draw the rest anew; `trouble` says why nothing comes at the moment."""
         if message is not None:
             self._advance(message)
-        self._live.update(self._moving(message, trouble), refresh=True)
+        self._draw(self._moving(message, trouble))
 
     def finish(self, message: Message) -> None:
         """Print all that is left, and how it ended."""
@@ -70,7 +71,14 @@ class LiveAnswer:
         self._print_blocks(message, all_of_them=True)
         if ending := how_it_ended(message):
             self._print(Text(ending, style="red" if message.status == "FAILED" else "yellow"))
-        self._live.update(Text(""), refresh=True)
+        self._draw(Group())
+
+    def _draw(self, moving: RenderableType) -> None:
+        """One frame: what is complete above, what still changes below, in one write."""
+        out, self._out = self._out, []
+        self._live.update(moving, refresh=not out)
+        if out:
+            self._live.console.print(Group(*out), end="")
 
     # what is complete
 
@@ -124,11 +132,10 @@ class LiveAnswer:
             self._print(thought(piece.text))
 
     def _print_pieces(self, pieces: Iterable[Piece]) -> None:
-        for piece in pieces:
-            self._live.console.print(rendered(piece))
+        self._out += [rendered(piece) for piece in pieces]
 
     def _print(self, what: RenderableType) -> None:
-        self._live.console.print(Padding(what, (0, 0, 1, 0)))
+        self._out.append(Padding(what, (0, 0, 1, 0)))
 
     # what still changes
 

@@ -76,9 +76,9 @@ class SignIn:
         if not self._may_ask:
             message = "log in with --user and --password (or WEGENT_PASSWORD), or give a --token"
             raise NotAuthenticated(message)
+        user = self._user or self._ask_name()
         for tries_left in reversed(range(TRIES)):
             try:
-                user = self._user or self._ask_name()
                 await self._with_password(user, getpass.getpass(f"Password of {user}: "))
                 return
             except EOFError:
@@ -91,7 +91,10 @@ class SignIn:
 
     def _ask_name(self) -> str:
         sys.stderr.write(f"Log in to {self._server}\n")
-        name = input("User name: ").strip()
+        try:
+            name = input("User name: ").strip()
+        except EOFError:
+            name = ""
         if not name:
             message = "no user name was given"
             raise InvalidPayload(message)
