@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import os
 import secrets
 import signal
@@ -88,9 +89,17 @@ async def _serve(assembly: Assembly, data: Path) -> None:
         deps = await nursery.start(kernel.serve)
         if isinstance(deps, Deps):
             await _first_user(deps)
+            _tune_collector()
             _announce(deps, assembly, data)
         await kernel.stopped.wait()
         nursery.cancel_scope.cancel()
+
+
+def _tune_collector() -> None:
+    """What is there now stays for ever, and thousands of connections need not be looked through often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _stop_on_signal(kernel: Kernel) -> None:

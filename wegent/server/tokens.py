@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,18 @@ class Claims:
     extra: Mapping[str, Any]
 
 
-class Signer:
-    """Signs and reads tokens with one secret."""
+REMEMBERED = 4_096
+"""Tokens whose signature needs no second check: clients come back with the same one."""
 
-    __slots__ = ("_secret",)
+
+class Signer:
+    """Signs and reads tokens with one secret; the signatures checked last are remembered."""
+
+    __slots__ = ("_checked", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._checked: OrderedDict[str, Claims] = OrderedDict()
 
     def sign(self, claims: Claims) -> str:
         """The token that says this."""
@@ -106,9 +112,13 @@ class Signer:
         """
         if not token:
             raise NotAuthenticated(ConnectRefusal.MISSING.value)
-        claims = _checked(self._payload(token))
+        claims = self._checked.get(token) or _checked(self._payload(token))
         if claims is None or claims.issued_at > now + SKEW_S:
             raise NotAuthenticated(ConnectRefusal.INVALID.value)
+        self._checked[token] = claims
+        self._checked.move_to_end(token)
+        if len(self._checked) > REMEMBERED:
+            self._checked.popitem(last=False)
         if claims.expires_at <= now:
             raise TokenExpired(ConnectRefusal.INVALID.value)
         return claims

@@ -279,18 +279,9 @@ class SqlUnit(Unit):
         limit: int = 100,
         newest: bool = False,
     ) -> list[Subtask]:
-        c = sql.SUBTASKS.c
-        statement = select(*sql.SUBTASK).where(c.task_id == task_id)
-        if after_message_id is not None:
-            statement = statement.where(c.message_id > after_message_id)
-        if before_message_id is not None:
-            statement = statement.where(c.message_id < before_message_id)
-        if after_revision is not None:
-            statement = statement.where(c.revision > after_revision)
-        else:
-            statement = statement.where(c.deleted.is_(False))
-        order = c.message_id.desc() if newest else c.message_id
-        rows = self._all(Subtask, statement.order_by(order).limit(limit))
+        bounds = {"after": after_message_id, "before": before_message_id, "revision": after_revision}
+        given = {name: value for name, value in bounds.items() if value is not None}
+        rows = self._all(Subtask, sql.subtasks(frozenset(given), newest=newest), task=task_id, limit=limit, **given)
         return rows[::-1] if newest else rows
 
     def unfinished(self, task_id: int) -> list[Subtask]:

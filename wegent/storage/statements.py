@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import attrs
@@ -208,3 +209,19 @@ def upsert_parts(backend: str) -> Executable:
         return on_pg.on_conflict_do_update(index_elements=keys, set_={"text": on_pg.excluded.text})
     on_sqlite = sqlite.insert(PARTS)
     return on_sqlite.on_conflict_do_update(index_elements=keys, set_={"text": on_sqlite.excluded.text})
+
+
+@cache
+def subtasks(bounds: frozenset[str], *, newest: bool) -> Select[Any]:
+    """Rows of `task` within `bounds` (of after, before, revision), `limit` of them; made once, for making is slow."""
+    c = SUBTASKS.c
+    statement = select(*SUBTASK).where(c.task_id == bindparam("task"))
+    if "after" in bounds:
+        statement = statement.where(c.message_id > bindparam("after"))
+    if "before" in bounds:
+        statement = statement.where(c.message_id < bindparam("before"))
+    if "revision" in bounds:
+        statement = statement.where(c.revision > bindparam("revision"))
+    else:
+        statement = statement.where(c.deleted.is_(False))
+    return statement.order_by(c.message_id.desc() if newest else c.message_id).limit(bindparam("limit"))
