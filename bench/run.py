@@ -46,7 +46,7 @@ def measure_all(bench: Bench, numbers: Sequence[int], servers: Sequence[Server],
         scenario = SCENARIOS[number]
         for turn in range(rounds):
             for server in servers:
-                if number not in server.scenarios:
+                if number not in (server.scenarios & server.quick if bench.quick else server.scenarios):
                     continue
                 began = time.monotonic()
                 bench.foreign = 0.0

@@ -50,6 +50,7 @@ class Server(ABC):
 
     name: str
     scenarios = EVERYTHING
+    quick = EVERYTHING  # those of a quick run
 
     @abstractmethod
     def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
@@ -125,6 +126,7 @@ class Kernel(Server):
 
     name = "c"
     scenarios = frozenset({1, 2, 3, 4, 5, 9})
+    quick = frozenset({1})
 
     def start(self, place: Place) -> tuple[subprocess.Popen[bytes], int]:
         port = process.free_port()
