@@ -315,3 +315,14 @@ def test_values_of_a_snapshot_are_taken_in_either_form(form: str) -> None:
 def test_a_payload_without_its_fields_is_noticed(view: TaskView, name: str, payload: dict[str, Any]) -> None:
     view.event(name, {"task_id": TASK, **payload})
     assert ProblemKind.MALFORMED in kinds(view)
+
+
+def test_a_member_by_a_send_alone_is_not_owed_what_it_was_never_told(view: TaskView) -> None:
+    view.event("chat:start", start())
+    view.disconnected()
+    sent = {"task_id": TASK, "subtask_id": 5, "message_id": 5, "assistant_subtask_id": None}
+    view.sent({"message": "hi", "team_id": 1, "task_id": TASK}, sent)
+    view.event("task:status", {"task_id": TASK, "status": "COMPLETED", "progress": 100, "revision": 9})
+    view.event("chat:chunk", {**run(key=6), "offset": 4, "content": "x"})
+    assert view.requests() == [Resume(6, 1, 0)]
+    assert not view.problems

@@ -13,15 +13,14 @@ from typing import Any
 
 from attrs import frozen
 
-from wegent.client.message import Change, ChangeKind, Message
+from wegent.client.message import TERMINAL, Change, ChangeKind, Message
 from wegent.client.problems import ProblemKind, Problems
 from wegent.client.rowmerge import merge_row
-from wegent.client.runmerge import CHANNELS, RunMerge
+from wegent.client.runmerge import CHANNELS, RunMerge, number
 
 Payload = Mapping[str, Any]
 
 ENDINGS = {"chat:done": "COMPLETED", "chat:error": "FAILED", "chat:cancelled": "CANCELLED"}
-OVER = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 
 @frozen
@@ -118,7 +117,7 @@ class TaskView:
         Rows that a whole ack would hold, and doesn't, are gone.
         """
         merge = self._merge()
-        revision = _int(ack, "revision")
+        revision = number(ack, "revision")
         if revision is None:
             self.problems.add(ProblemKind.MALFORMED, None, 0, "join ack without a revision")
             return ()
@@ -139,7 +138,7 @@ class TaskView:
 
     def sent(self, payload: Payload, ack: Payload) -> tuple[Change, ...]:
         """Apply the ack of `chat:send`, which also makes this connection a member of the room."""
-        user_row, answer, number = (_int(ack, key) for key in ("subtask_id", "assistant_subtask_id", "message_id"))
+        user_row, answer, place = (number(ack, key) for key in ("subtask_id", "assistant_subtask_id", "message_id"))
         if user_row is None:
             self.problems.add(ProblemKind.MALFORMED, None, 0, "send ack without a subtask_id")
             return ()
@@ -148,7 +147,7 @@ class TaskView:
         changes: list[Change] = []
         if user_row not in self.messages and user_row not in self._gone:
             said, client_id = str(payload.get("message", "")), payload.get("client_message_id")
-            row = Message(user_row, number, "USER", "COMPLETED", 1, prompt=said, client_message_id=client_id)
+            row = Message(user_row, place, "USER", "COMPLETED", 1, prompt=said, client_message_id=client_id)
             self.messages[user_row] = row
             changes.append(Change(ChangeKind.ROW, user_row))
         if answer is not None and answer not in self.messages and answer not in self._gone:
@@ -161,7 +160,7 @@ class TaskView:
         merge = self._merge()
         self._asked.discard(subtask_id)
         self._wanted.discard(subtask_id)
-        attempt, offset = _int(ack, "attempt"), _int(ack, "offset")
+        attempt, offset = number(ack, "attempt"), number(ack, "offset")
         if attempt is None or offset is None:
             self.problems.add(ProblemKind.MALFORMED, subtask_id, 0, "resume ack without attempt or offset")
             return ()
@@ -186,7 +185,7 @@ class TaskView:
 
     def disconnected(self) -> None:
         """The connection is lost, or has left the room: nothing is owed on it any more."""
-        self._member = False
+        self._member = self._whole = False
         self._asked.clear()
         self._owe_nothing()
 
@@ -228,7 +227,7 @@ class TaskView:
         merge.changes.append(Change(ChangeKind.ROW, message.id, message.attempt))
 
     def _chunk(self, payload: Payload, merge: RunMerge) -> None:
-        message, offset, delta = self._of_event(payload, merge), _int(payload, "offset"), payload.get("content")
+        message, offset, delta = self._of_event(payload, merge), number(payload, "offset"), payload.get("content")
         if message is None:
             return
         if offset is None or not isinstance(delta, str):
@@ -248,78 +247,42 @@ class TaskView:
     def _thinking(self, message: Message, part: object, merge: RunMerge) -> None:
         if not isinstance(part, Mapping):
             return
-        offset, delta = _int(part, "offset"), part.get("content")
+        offset, delta = number(part, "offset"), part.get("content")
         if offset is None or not isinstance(delta, str):
             self._note(ProblemKind.MALFORMED, message, "thinking without content and offset")
             return
         merge.text(message, "thinking", offset, delta)
 
     def _ending(self, status: str, payload: Payload, merge: RunMerge) -> None:
-        message, offset = self._of_event(payload, merge), _int(payload, "offset")
+        message = self._of_event(payload, merge)
         if message is None:
             return
-        result = payload.get("result")
-        result = result if isinstance(result, Mapping) else {}
-        cut_short = bool(result.get("truncated") or payload.get("truncated"))
-        if message.has_ended:
-            self._again(message, status, result, offset, cut_short=cut_short)
-            if not message.refetch:
-                return
-        if status == "COMPLETED":
+        if status == "COMPLETED" and not message.has_ended:
             self._must_have_started(message, "chat:done")
-        self._text_came_first(message, offset, result, cut_short=cut_short)
-        message.status, message.started = status, message.attempt
-        merge.result(message, result, offset=offset, cut_short=cut_short)
-        if not message.refetch:
-            # Thinking that this connection followed is whole; else the ending may hold its beginning only.
-            unsure = cut_short and bool(result.get("thinking")) and message.thinking.expected is None
-            message.truncated = message.truncated or unsure
-            merge.missing.update([message.id] if message.truncated else [])
-        message.ended, message.refetch = message.attempt, False
-        message.content.expected = message.thinking.expected = None
-        message.error, message.error_type = payload.get("error"), payload.get("type")
-        self._describe(message, payload)
-        merge.changes.append(Change(ChangeKind.END, message.id, message.attempt))
-
-    def _text_came_first(self, message: Message, offset: int | None, result: Payload, *, cut_short: bool) -> None:
-        owed = message.content.expected
-        if owed is not None and offset is not None and owed != offset:
-            kind = ProblemKind.EARLY_ENDING if owed < offset else ProblemKind.DISAGREE
-            self._note(kind, message, f"ending at {offset}, text had come to {owed}")
-        owed, thinking = message.thinking.expected, result.get("thinking")
-        if owed is not None and isinstance(thinking, str) and not cut_short and owed != len(thinking):
-            kind = ProblemKind.EARLY_ENDING if owed < len(thinking) else ProblemKind.DISAGREE
-            self._note(kind, message, f"ending with {len(thinking)} of thinking, {owed} had come")
-
-    def _again(self, message: Message, status: str, result: Payload, offset: int | None, *, cut_short: bool) -> None:
-        """A second ending of an attempt must be the first one over again."""
-        value = result.get("value")
-        if status != message.status:
-            self._note(ProblemKind.SECOND_ENDING, message, f"{status} after {message.status}")
-        elif isinstance(value, str) and not (cut_short or message.truncated) and value != message.content.value:
-            self._note(ProblemKind.DISAGREE, message, "an ending was repeated with another text")
-        elif offset is not None and not message.truncated and offset != len(message.content):
-            self._note(ProblemKind.DISAGREE, message, "an ending was repeated with another length")
+        if merge.ending(message, status, payload):
+            message.error, message.error_type = payload.get("error"), payload.get("type")
+            self._describe(message, payload)
+            merge.changes.append(Change(ChangeKind.END, message.id, message.attempt))
 
     def _message(self, payload: Payload, merge: RunMerge) -> None:
         row = {**payload, "id": payload.get("subtask_id"), "prompt": payload.get("content"), "status": "COMPLETED"}
         row["attempt"] = payload.get("attempt", 1)
-        if _int(row, "revision") is None:
-            self.problems.add(ProblemKind.MALFORMED, _int(row, "id"), 0, "chat:message without a revision")
+        if number(row, "revision") is None:
+            self.problems.add(ProblemKind.MALFORMED, number(row, "id"), 0, "chat:message without a revision")
             return
         self._row(row, merge)
 
     def _status(self, payload: Payload, merge: RunMerge) -> None:
-        revision, status = _int(payload, "revision"), payload.get("status")
+        revision, status = number(payload, "revision"), payload.get("status")
         if revision is None or not isinstance(status, str):
             self.problems.add(ProblemKind.MALFORMED, None, 0, "task:status without status or revision")
             return
         if revision < self._status_revision:
             return
         self._status_revision, self.status = revision, status
-        self.progress = _int(payload, "progress")
+        self.progress = number(payload, "progress")
         running = self.active
-        if self._member and status in OVER and running is not None and 0 < running.revision < revision:
+        if self._whole and status in TERMINAL and running is not None and 0 < running.revision < revision:
             self._note(ProblemKind.EARLY_STATUS, running, f"task:status {status} before the ending")
         merge.changes.append(Change(ChangeKind.STATUS))
 
@@ -335,7 +298,7 @@ class TaskView:
     # rows
 
     def _row(self, row: Payload, merge: RunMerge) -> None:
-        key, revision = _int(row, "id"), _int(row, "revision") or 0
+        key, revision = number(row, "id"), number(row, "revision") or 0
         if key is None:
             self.problems.add(ProblemKind.MALFORMED, None, 0, "a row without an id")
         elif row.get("deleted"):
@@ -353,8 +316,8 @@ class TaskView:
             merge.changes.append(Change(ChangeKind.DELETED, key))
 
     def _drop_unlisted(self, rows: list[Payload], revision: int, has_more: bool, merge: RunMerge) -> None:
-        listed = {_int(row, "id") for row in rows}
-        numbers = [number for row in rows if (number := _int(row, "message_id")) is not None]
+        listed = {number(row, "id") for row in rows}
+        numbers = [place for row in rows if (place := number(row, "message_id")) is not None]
         first = min(numbers, default=0) if has_more else 0
         for message in list(self.messages.values()):
             known = message.message_id is not None and message.message_id >= first
@@ -362,7 +325,7 @@ class TaskView:
                 self._delete(message.id, revision, merge)
 
     def _streaming(self, part: Payload, merge: RunMerge) -> None:
-        key, attempt, offset = (_int(part, name) for name in ("subtask_id", "attempt", "offset"))
+        key, attempt, offset = (number(part, name) for name in ("subtask_id", "attempt", "offset"))
         cached = part.get("cached_content")
         if key is None or attempt is None or offset is None or not isinstance(cached, str):
             self.problems.add(ProblemKind.MALFORMED, key, attempt or 0, "join ack with an incomplete streaming")
@@ -392,7 +355,7 @@ class TaskView:
 
     def _of_event(self, payload: Payload, merge: RunMerge) -> Message | None:
         """The row that an event of a run is about, ready for its attempt; None if the event doesn't count."""
-        key, attempt = _int(payload, "subtask_id"), _int(payload, "attempt")
+        key, attempt = number(payload, "subtask_id"), number(payload, "attempt")
         if key is None or attempt is None:
             self.problems.add(ProblemKind.MALFORMED, key, 0, "an event of a run without subtask_id or attempt")
             return None
@@ -422,8 +385,8 @@ class TaskView:
 
     def _describe(self, message: Message, payload: Payload) -> None:
         message.role = message.role or "ASSISTANT"
-        message.message_id = _int(payload, "message_id") or message.message_id
-        message.revision = max(message.revision, _int(payload, "revision") or 0)
+        message.message_id = number(payload, "message_id") or message.message_id
+        message.revision = max(message.revision, number(payload, "revision") or 0)
 
     def _owe_nothing(self) -> None:
         for message in self.messages.values():
@@ -444,8 +407,3 @@ class TaskView:
 
     def _note(self, kind: ProblemKind, message: Message, detail: str) -> None:
         self.problems.add(kind, message.id, message.attempt, detail)
-
-
-def _int(payload: Payload, key: str) -> int | None:
-    value = payload.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -93,6 +93,51 @@ class RunMerge:
             if changed:
                 self.changes.append(Change(ChangeKind.VALUE, message.id, message.attempt, key=key))
 
+    def ending(self, message: Message, status: str, payload: Mapping[str, Any]) -> bool:
+        """Take in an ending; False for a repeat of one that is known, which changes nothing."""
+        offset, result = number(payload, "offset"), payload.get("result")
+        result = result if isinstance(result, Mapping) else {}
+        cut_short = bool(result.get("truncated") or payload.get("truncated"))
+        if message.has_ended:
+            self._compare(message, status, result, offset, cut_short=cut_short)
+            if not message.refetch:
+                return False
+        self._text_came_first(message, offset, result, cut_short=cut_short)
+        message.status, message.started = status, message.attempt
+        self.result(message, result, offset=offset, cut_short=cut_short)
+        if not message.refetch:
+            # Thinking that this connection followed is whole; else the ending may hold its beginning only.
+            unsure = cut_short and bool(result.get("thinking")) and message.thinking.expected is None
+            message.truncated = message.truncated or unsure
+            self.missing.update([message.id] if message.truncated else [])
+        message.ended, message.refetch = message.attempt, False
+        message.content.expected = message.thinking.expected = None
+        return True
+
+    def _text_came_first(
+        self, message: Message, offset: int | None, result: Mapping[str, Any], *, cut_short: bool
+    ) -> None:
+        owed = message.content.expected
+        if owed is not None and offset is not None and owed != offset:
+            kind = ProblemKind.EARLY_ENDING if owed < offset else ProblemKind.DISAGREE
+            self.note(kind, message, f"ending at {offset}, text had come to {owed}")
+        owed, thinking = message.thinking.expected, result.get("thinking")
+        if owed is not None and isinstance(thinking, str) and not cut_short and owed != len(thinking):
+            kind = ProblemKind.EARLY_ENDING if owed < len(thinking) else ProblemKind.DISAGREE
+            self.note(kind, message, f"ending with {len(thinking)} of thinking, {owed} had come")
+
+    def _compare(
+        self, message: Message, status: str, result: Mapping[str, Any], offset: int | None, *, cut_short: bool
+    ) -> None:
+        """A second ending of an attempt must be the first one over again."""
+        value = result.get("value")
+        if status != message.status:
+            self.note(ProblemKind.SECOND_ENDING, message, f"{status} after {message.status}")
+        elif isinstance(value, str) and not (cut_short or message.truncated) and value != message.content.value:
+            self.note(ProblemKind.DISAGREE, message, "an ending was repeated with another text")
+        elif offset is not None and not message.truncated and offset != len(message.content):
+            self.note(ProblemKind.DISAGREE, message, "an ending was repeated with another length")
+
     def result(self, message: Message, result: Mapping[str, Any], *, offset: int | None, cut_short: bool) -> None:
         """Take in an ending's result. `offset`: the length, if told; `cut_short`: `value` is a beginning only."""
         value, thinking = result.get("value"), result.get("thinking")
@@ -114,3 +159,9 @@ class RunMerge:
 def _older(value: Mapping[str, Any], known: int) -> bool:
     version = value.get("version")
     return isinstance(version, int) and version < known
+
+
+def number(payload: Mapping[str, Any], key: str) -> int | None:
+    """An id, attempt, offset or revision of a payload; None where there is none."""
+    value = payload.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
