@@ -1,0 +1,161 @@
+"""Random parts: a store that is slow or away, an engine that says anything, and a plan of how much of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+from attrs import frozen
+
+from wegent.core.clock import Clock
+from wegent.core.errors import RunFailed, StoreAway
+from wegent.core.model import Job, Outcome
+from wegent.core.ports.executor import Sink
+from wegent.server.ports.store import Unit
+from wegent.storage.memory import MemoryStore
+from wegent.testing import scripted
+from wegent.testing.scripted import ScriptedExecutor, Step, Written
+
+T = TypeVar("T")
+PIECES = (
+    "a",
+    "Hello, ",
+    "\n",
+    "日本語",
+    "👋🏽",
+    "é",
+    "👩‍👩‍👧",
+    "\ud83d",
+    "\ude00",
+    "\0",
+    '"\\',
+    "x" * 300,
+    "字" * 200,
+    "",
+)
+
+
+@frozen
+class Plan:
+    """What a story is made of. Seconds are virtual."""
+
+    clients: int = 3
+    actions: int = 12
+    actors: tuple[str, ...] = ("alice",)
+    group: bool = False
+    store_away: float = 0.0
+    slow_store: float = 0.2
+    pause: float = 0.05
+
+
+def random_plan(rng: random.Random) -> Plan:
+    """What most stories are made of."""
+    group = rng.random() < 0.4
+    return Plan(
+        clients=rng.randrange(1, 5),
+        actions=rng.randrange(4, 16),
+        actors=("alice", "bob", "carol") if group else ("alice",),
+        group=group,
+        store_away=rng.choice([0.0, 0.0, 0.02]),
+        slow_store=rng.choice([0.05, 0.3, 0.8]),
+        pause=rng.choice([0.01, 0.2]),
+    )
+
+
+class RandomStore(MemoryStore):
+    """Takes a random time before and after each unit, and is away now and then while `away` is above 0.
+
+    Results of writes come back in the order of their commits, as they do from a database with one writer.
+    """
+
+    __slots__ = ("_rng", "_turn", "away", "pause", "slow")
+
+    def __init__(self, clock: Clock, rng: random.Random, plan: Plan) -> None:
+        super().__init__(clock)
+        self._rng = rng
+        self.away = 0.0
+        self.slow = plan.slow_store
+        self.pause = plan.pause
+        self._turn = trio.Event()
+        self._turn.set()
+
+    async def _run(self, work: Callable[[Unit], T], *, writable: bool) -> T:
+        await self._pause()
+        result = self._step(work, writable=writable)
+        with trio.CancelScope(shield=True):
+            if writable:
+                await self._in_turn()
+            else:
+                await self._pause()
+        return result
+
+    async def _in_turn(self) -> None:
+        before, mine = self._turn, trio.Event()
+        self._turn = mine
+        try:
+            try:
+                await self._pause()
+            finally:
+                await before.wait()
+        finally:
+            mine.set()
+
+    async def _pause(self) -> None:
+        roll = self._rng.random()
+        if roll < self.away:
+            await trio.lowlevel.checkpoint()
+            message = "the database does not answer"
+            raise StoreAway(message)
+        if roll > 1 - self.slow / 10:
+            await trio.sleep(self._rng.random() * 4)
+        elif roll > 1 - self.slow:
+            await trio.sleep(self._rng.random() * self.pause)
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+class RandomExecutor(ScriptedExecutor):
+    """Writes a random script for each job."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self._rng = rng
+
+    async def run(self, job: Job, sink: Sink) -> Outcome:
+        """Play it."""
+        self.jobs.append(job)
+        written = self.written[job.stream] = Written()
+        for step in script(self._rng):
+            await step(sink, written)
+        return Outcome()
+
+
+def script(rng: random.Random) -> list[Step]:
+    """A random script."""
+    steps = [_step(rng) for _ in range(rng.randrange(1, 25))]
+    if rng.random() < 0.2:
+        steps.insert(rng.randrange(len(steps) + 1), scripted.fail(_failure(rng)))
+    return steps
+
+
+def _failure(rng: random.Random) -> Exception:
+    return rng.choice([RunFailed("the model broke", type="model"), ValueError("a defect"), trio.TooSlowError()])
+
+
+def _step(rng: random.Random) -> Step:
+    roll = rng.random()
+    if roll < 0.5:
+        return scripted.say("".join(rng.choices(PIECES, k=rng.randrange(1, 5))))
+    if roll < 0.6:
+        return scripted.think("".join(rng.choices(PIECES, k=rng.randrange(1, 4))))
+    if roll < 0.75:
+        return scripted.wait(rng.choice([0.0, 0.01, 0.1, 0.5, 2.0]))
+    if roll < 0.9:
+        name = rng.choice("xyz")
+        status = rng.choice(["pending", "streaming", "done", "error"])
+        return scripted.block(name, tool_name="tool", tool_output=rng.choice(PIECES[:5]), status=status)
+    if roll < 0.95:
+        return scripted.progress(rng.randrange(101))
+    return scripted.linger(rng.choice([0.1, 1.0]), *[scripted.say(rng.choice(PIECES)) for _ in range(3)])

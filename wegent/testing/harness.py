@@ -1,0 +1,257 @@
+"""The whole application on memory ports, for tests on a virtual clock: no sockets, no threads, no files.
+
+    async with application(ScriptedExecutor(default=[say("hello")])) as app:
+        client = await app.client("alice")
+        ack = await client.emit("chat:send", {"team_id": app.team_id, "message": "hi"})
+        done = await client.wait_for("chat:done")
+
+Run it on a `trio.testing.MockClock(autojump_threshold=0)`. To break or replace a part, subclass `Application` and
+override what makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from wegent.core.clock import Clock, VirtualClock
+from wegent.core.errors import NotAuthenticated
+from wegent.core.instruments import Registry
+from wegent.core.model import Job, Principal, StreamId
+from wegent.core.outbox import OutboxLimits
+from wegent.core.ports.auth import Auth
+from wegent.core.ports.executor import Executor
+from wegent.core.ports.streamlog import StreamLog
+from wegent.core.rooms import Rooms
+from wegent.core.runs import RunLimits, Runs
+from wegent.core.sessions import SessionLimits, Sessions
+from wegent.core.streams import Streams
+from wegent.core.timers import Timers
+from wegent.fanout.memory import MemoryStreamLog
+from wegent.server.chat import ChatServices, chat_namespace
+from wegent.server.dispatch import Dispatcher
+from wegent.server.joining import Joining
+from wegent.server.ports.store import Store, Unit
+from wegent.server.records import Subtask, Task
+from wegent.server.runbook import StoreRunBook
+from wegent.server.sending import Sending
+from wegent.server.specs import job_of
+from wegent.server.stopping import Cancelling
+from wegent.server.teams import CHAT_SHELL, add_defaults
+from wegent.server.telling import ChatVoice, Teller
+from wegent.storage.memory import MemoryStore
+from wegent.testing.memory_client import MemoryClient
+
+USERS = ("alice", "bob", "carol")
+
+
+class NamesAuth(Auth):
+    """Takes a user's name for a token, with `@` and a number of seconds where it is to expire."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._users: dict[str, int] = {}
+
+    def add(self, name: str, user_id: int) -> None:
+        """From now on the name is a token."""
+        self._users[name] = user_id
+
+    async def authenticate(self, token: str | None, scopes: Collection[str]) -> Principal:
+        """The user of that name."""
+        await trio.lowlevel.checkpoint()
+        name, _, seconds = (token or "").partition("@")
+        if name not in self._users:
+            message = "Invalid or expired token"
+            raise NotAuthenticated(message)
+        expires = self._clock.time() + float(seconds) if seconds else None
+        return Principal(self._users[name], name, expires_at=expires)
+
+
+class Application:
+    """One worker's chat application. Every part is an attribute; `nursery` is what its clients live in."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        run_limits: RunLimits | None = None,
+        outbox_limits: OutboxLimits | None = None,
+        session_limits: SessionLimits | None = None,
+        max_concurrent: int = 50,
+    ) -> None:
+        self.executor = executor
+        self.owner = "worker-1"
+        self.run_limits = run_limits or RunLimits()
+        self.outbox_limits = outbox_limits or OutboxLimits()
+        self.max_concurrent = max_concurrent
+        self.clock = VirtualClock()
+        self.registry = Registry()
+        self.timers = Timers()
+        self.rooms = self.make_rooms()
+        self.sessions = Sessions(self.rooms, self.timers, self.clock, self.registry, session_limits)
+        self.store = self.make_store()
+        self.log = self.make_log()
+        self.teller = self.make_teller()
+        self.streams = self.make_streams()
+        self.book = StoreRunBook(self.store, self.clock, job_of)
+        self.runs = self.make_runs({CHAT_SHELL: executor})
+        self.dispatcher = Dispatcher(self.book, self.runs, self.owner, {CHAT_SHELL: max_concurrent})
+        self.teller.after_ending = self.dispatcher.nudge
+        self.sending = self.make_sending()
+        self.joining = self.make_joining()
+        self.cancelling = Cancelling(self.store, self.clock, self.teller, self.runs.cancel)
+        self.auth = NamesAuth(self.clock)
+        services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling)
+        self.namespace = chat_namespace(services)
+        self.users: dict[str, int] = {}
+        self.team_id = 0
+        self._nursery: trio.Nursery | None = None
+
+    # what a test may replace
+
+    def make_rooms(self) -> Rooms:
+        """The rooms."""
+        return Rooms(self.registry)
+
+    def make_store(self) -> Store:
+        """The store."""
+        return MemoryStore(self.clock)
+
+    def make_log(self) -> StreamLog:
+        """The log of streams."""
+        return MemoryStreamLog(self.timers)
+
+    def make_teller(self) -> Teller:
+        """Who tells the rooms of commits."""
+        return Teller(self.rooms)
+
+    def make_streams(self) -> Streams:
+        """The streams of this worker."""
+        return Streams(self.log, self.rooms, self.timers, ChatVoice())
+
+    def make_runs(self, executors: Mapping[str, Executor]) -> Runs:
+        """The runs of this worker."""
+        return Runs(
+            self.book,
+            self.streams,
+            executors,
+            self.teller,
+            self.registry,
+            clock=self.clock,
+            owner=self.owner,
+            limits=self.run_limits,
+        )
+
+    def make_sending(self) -> Sending:
+        """`chat:send`."""
+        nudge = self.dispatcher.nudge
+        return Sending(self.store, self.clock, self.rooms, self.teller, nudge, default_target=CHAT_SHELL)
+
+    def make_joining(self) -> Joining:
+        """`task:join` and `chat:resume`."""
+        return Joining(self.store, self.clock, self.rooms, self.streams)
+
+    # its life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        await self.store.write(self._prepare)
+        for name, user_id in self.users.items():
+            self.auth.add(name, user_id)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.timers.run)
+            await nursery.start(self.runs.serve)
+            nursery.start_soon(self.dispatcher.run)
+            async with trio.open_nursery() as clients:
+                self._nursery = clients
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _prepare(self, unit: Unit) -> None:
+        add_defaults(unit)
+        team = unit.kind_named("Team", "default", "assistant", user_id=None)
+        assert team is not None
+        self.team_id = team.id
+        self.users = {name: unit.add_user(name, password_hash=None).id for name in USERS}
+
+    async def client(self, name: str = "alice", *, limits: OutboxLimits | None = None) -> MemoryClient:
+        """A connected client of that user."""
+        client = self.new_client(name, limits=limits)
+        await client.connect()
+        return client
+
+    def new_client(self, name: str = "alice", *, limits: OutboxLimits | None = None) -> MemoryClient:
+        """A client that has not connected yet."""
+        assert self._nursery is not None
+        return MemoryClient(
+            self.sessions, self.namespace, self._nursery, token=name, limits=limits or self.outbox_limits
+        )
+
+    # what tests look at, past all delays of the store
+
+    def peek(self, work: Any) -> Any:
+        """The result of a reading unit, at once."""
+        assert isinstance(self.store, MemoryStore)
+        return self.store._step(work, writable=False)
+
+    def row(self, subtask_id: int) -> Subtask:
+        """A row as it is now."""
+        found: Subtask | None = self.peek(lambda unit: unit.subtask(subtask_id))
+        assert found is not None
+        return found
+
+    def task(self, task_id: int) -> Task:
+        """A task as it is now."""
+        found: Task | None = self.peek(lambda unit: unit.task(task_id))
+        assert found is not None
+        return found
+
+    def rows(self, task_id: int) -> list[Subtask]:
+        """All rows of a task."""
+        found: list[Subtask] = self.peek(lambda unit: unit.subtasks(task_id, limit=10_000))
+        return found
+
+    def stream_of(self, subtask_id: int) -> StreamId:
+        """The stream of the row's present attempt."""
+        row = self.row(subtask_id)
+        return StreamId(row.task_id, row.id, row.attempt)
+
+    async def until_ended(self, subtask_id: int) -> Subtask:
+        """Wait until the row is terminal and its run is gone."""
+        unfinished = ("PENDING", "RUNNING", "CANCELLING")
+        while self.row(subtask_id).status in unfinished or self.runs.get(subtask_id):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return self.row(subtask_id)
+
+    def job(self, row: Subtask) -> Job:
+        """A job of a claimed row, for those who call `Runs` themselves."""
+        return Job(
+            task_id=row.task_id,
+            subtask_id=row.id,
+            message_id=row.message_id,
+            attempt=row.attempt,
+            revision=row.revision,
+            lease=row.lease or "",
+            target=row.target,
+            user_id=row.sender_id,
+            spec=None,
+        )
+
+
+@asynccontextmanager
+async def serving(app: Application) -> AsyncIterator[Application]:
+    """The application at work; everything of it is cancelled at the block's end."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(app.run)
+        yield app
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def application(executor: Executor, **options: Any) -> AsyncIterator[Application]:
+    """A plain application at work."""
+    async with serving(Application(executor, **options)) as app:
+        yield app
