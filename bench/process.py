@@ -58,7 +58,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 20.0) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:
     """Return once something accepts connections there; raise if the process ends or the time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
