@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PATIENCE = 60.0
@@ -88,13 +88,15 @@ class Database:
         """Hung: what connects is accepted by the system, and nothing answers."""
         pids = self._family()
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         # A thread that runs on another core may answer once more before it stops.
         wait_until(lambda: all(state == "T" for pid in pids for state in states(pid)))
 
     def resume(self) -> None:
         for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def _family(self) -> list[int]:
         pids = [self.pid]
@@ -213,7 +215,8 @@ class PostgreSql(Database):
         if how is signal.SIGKILL:
             how = signal.SIGQUIT
         for pid in children:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         super().stop(how)
 
 
@@ -272,8 +275,11 @@ def run(*command: str) -> None:
 
 def states(pid: int) -> list[str]:
     """The state of each thread, as the kernel names it."""
-    threads = Path(f"/proc/{pid}/task").glob("*/stat")
-    return [each.read_text().rpartition(")")[2].split()[0] for each in threads]
+    found = []
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # a thread that has just ended
+            found.append(each.read_text().rpartition(")")[2].split()[0])
+    return found
 
 
 def free_port() -> int:

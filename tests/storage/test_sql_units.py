@@ -15,7 +15,7 @@ from tests.storage.databases import Database
 from wegent.core.clock import SystemClock
 from wegent.core.errors import Conflict, InvalidPayload, StoreAway
 from wegent.server.ports.store import Store, Unit
-from wegent.storage import Limits, open_store
+from wegent.storage import Limits, SqlStore, open_store
 from wegent.testing.store_scene import answer, message, scene, unique, user
 
 PATIENCE = 20.0
@@ -107,10 +107,10 @@ async def test_a_cancelled_caller_still_gets_what_was_committed(sql_store: Store
     assert got == [2]
 
 
-async def test_a_caller_cancelled_in_the_queue_runs_nothing(sql_store: Store) -> None:
+async def test_a_caller_cancelled_in_the_queue_runs_nothing(sql_store: SqlStore) -> None:
     go_on = threading.Event()
     ran: list[Unit] = []
-    waits = [threading.Event() for _ in range(4)]
+    waits = [threading.Event() for _ in range(sql_store.readers)]
 
     def hold(at: threading.Event) -> Callable[[Unit], None]:
         def work(unit: Unit) -> None:
