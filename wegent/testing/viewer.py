@@ -26,6 +26,8 @@ class Viewer:
         self.synced = False
         client.on_frame = self._frame
         client.on_lost = self._lost
+        for frame in client.frames:  # what came before anybody judged
+            self._frame(frame)
 
     def _lost(self) -> None:
         self.synced = False
