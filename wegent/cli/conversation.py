@@ -181,8 +181,10 @@ class Conversation:
                 return await self._follow_plain(stream, subtask_id, self._plain)
             with LiveAnswer(self._console, self._team.title) as answer:
                 while not _is_whole(message := stream.task.messages.get(subtask_id)):
+                    started = trio.current_time()
                     answer.show(message, self._trouble())
-                    await trio.sleep(FRAME_S)
+                    # A terminal that is slow to draw gets fewer frames, so that most of the time is left for reading.
+                    await trio.sleep(max(FRAME_S, 2 * (trio.current_time() - started)))
                     with trio.move_on_after(FRAME_S):
                         await _more(stream)
                     _still_there(stream, subtask_id, known=message is not None)

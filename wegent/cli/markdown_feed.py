@@ -7,7 +7,7 @@ import re
 from attrs import frozen
 
 TEXT, CODE = "text", "code"
-MOST = 4_000
+MOST = 2_000
 """Code points of a piece: more than that is never rendered again and again while it grows."""
 MOST_CODE_LINES = 40
 

@@ -57,10 +57,11 @@ def socket_url(server: str, namespace: str) -> str:
 
 @frozen
 class Ended:
-    """How a connection ended. `error` set: for good; else one may come back."""
+    """How a connection ended. `error` set: for good; else one may come back. `cut`: by us, without a goodbye."""
 
     reason: str
     error: WegentError | None = None
+    cut: bool = False
 
 
 @define
@@ -80,6 +81,7 @@ class Link:
         self._on_event = on_event
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
+        self._cut = trio.CancelScope()
         self._out, self._waiting = trio.open_memory_channel[str](WAITING)
 
     async def send(self, event: str, data: Any) -> None:
@@ -124,13 +126,18 @@ class Link:
 
     async def run(self, ping_interval: float) -> Ended:
         """Read and write until the connection ends."""
-        ended = Ended("the server did not answer a ping")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
-            nursery.start_soon(self._watch, ping_interval, nursery.cancel_scope)
-            ended = await self._read()
-            nursery.cancel_scope.cancel()
+        ended = Ended("the connection was given up", cut=True)
+        with self._cut:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._watch, ping_interval)
+                ended = await self._read()
+                nursery.cancel_scope.cancel()
         return ended
+
+    def cut(self) -> None:
+        """Give the connection up, as if the network had: it is known to be bad, or a test wants to see what happens."""
+        self._cut.cancel()
 
     def finish(self) -> None:
         """Nothing is answered any more."""
@@ -180,7 +187,7 @@ class Link:
             except ConnectionClosed:
                 return
 
-    async def _watch(self, interval: float, connection: trio.CancelScope) -> None:
+    async def _watch(self, interval: float) -> None:
         """End a connection whose other side is gone without a word."""
         while True:
             await trio.sleep(interval)
@@ -190,7 +197,7 @@ class Link:
                 except ConnectionClosed:
                     return
             if limit.cancelled_caught:
-                connection.cancel()
+                self.cut()
 
 
 class Life(ABC):
@@ -258,8 +265,9 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
                 receive_buffer_size=64 * 1024,
             )
         ended = await _live(socket, life)
-        with trio.move_on_after(CLOSE_S):
-            await socket.aclose()
+        if not ended.cut:
+            with trio.move_on_after(CLOSE_S):
+                await socket.aclose()
     except ConnectionRejected as error:
         return _rejected(error)
     except (HandshakeError, trio.BrokenResourceError) as error:
