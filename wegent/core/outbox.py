@@ -173,10 +173,8 @@ class Outbox:
             self.lagging = self.lagging or None
 
     def clear(self) -> None:
-        """Forget everything: the connection is gone."""
+        """Forget what waits: the client will come back for it. What is put next is taken next."""
         self.queue.clear()
         self.size = 0
         self._cursors = 0
         self.lagging = None
-        self.drain = None
-        self.scheduled = True

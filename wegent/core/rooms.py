@@ -140,6 +140,7 @@ class Rooms:
             return
         self._deltas.value += 1
         delta = Delta(replica, chunk, render, namespace, name)
+        slow: list[Outbox] = []
         for wire, boxes in room.live.items():
             frame = delta.spell(wire)
             size = len(frame)
@@ -150,7 +151,9 @@ class Rooms:
                     if not box.scheduled:
                         box.schedule()
                 else:
-                    box.put_delta(delta)
+                    slow.append(box)
+        for box in slow:  # one that overflows leaves at once
+            box.put_delta(delta)
         for joining in room.joining.values():
             joining.miss(delta)
 
@@ -281,7 +284,8 @@ class Joining:
             known = held.revision is not None and held.revision <= revision and of in (None, held.stream)
             if not known:
                 self._queue(held.item)
-        self.room.add(self.session)
+        if self.session.open:  # else that was more than its outbox holds
+            self.room.add(self.session)
 
     def _queue(self, item: Emission | CatchUp) -> None:
         box = self.session.outbox

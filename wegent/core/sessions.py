@@ -83,6 +83,7 @@ class Session:
         self._waiting = 0
         self._urgent = 0
         self._freed: trio.Event | None = None
+        self._impatient = False
         self._calls: dict[int, _Call] = {}
         self._deadline: Timer | None = None
 
@@ -179,12 +180,17 @@ class Session:
             self._send_ack(ack_id, error.as_payload())
 
     async def room_for_more(self) -> bool:
-        """Wait until an event can be taken again, for as long as patience allows; whether it can."""
-        with trio.move_on_after(self._sessions.limits.patience):
+        """Wait until an event can be taken again, for as long as patience allows; whether it can.
+
+        Patience that has run out comes back with the next event that is done, so that acks and pings are not kept
+        waiting once for each event.
+        """
+        with trio.move_on_after(0.0 if self._impatient else self._sessions.limits.patience):
             while self._full():
                 self._freed = trio.Event()
                 await self._freed.wait()
-        return not self._full()
+        self._impatient = self._full()
+        return not self._impatient
 
     def _full(self) -> bool:
         limits = self._sessions.limits
@@ -231,6 +237,7 @@ class Session:
             self._free()
 
     def _free(self) -> None:
+        self._impatient = False
         if self._freed is not None:
             self._freed.set()
             self._freed = None
@@ -330,6 +337,7 @@ class Sessions:
             message = "Server is shutting down"
             raise ShuttingDown(message)
         principal = await namespace.authenticate(auth)
+        await trio.lowlevel.checkpoint_if_cancelled()  # a session that nobody will end must not begin
         session = Session(self, id, namespace, connection, principal)
         self._all[id] = (session, namespace)
         self._of_user.setdefault(principal.user_id, set()).add(session)
