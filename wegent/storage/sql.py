@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import trio
 from attrs import frozen
+from outcome import Error, Outcome, capture
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -46,21 +48,69 @@ class Limits:
     probe: float = 0.25
 
 
-class Lane:
-    """The threads of one kind of unit, and a line for each."""
+SQLITE_READERS: Final = 2
+"""SQLite works in our own process: more threads would only wait for each other."""
+BATCH: Final = 16
+"""Units that one thread runs in a row where no other thread could run them sooner."""
 
-    __slots__ = ("free", "limiter", "lines", "writing")
+
+class Call:
+    """One unit that somebody waits for."""
+
+    __slots__ = ("asked", "result", "task", "token", "work")
+
+    def __init__(self, work: Callable[[Unit], Any]) -> None:
+        self.work = work
+        self.asked = time.monotonic()
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self.token = [None]  # popped, which is one step, by the thread that begins or the caller that gives up
+        self.result: Outcome[Any] | None = None
+
+    def claim(self) -> bool:
+        """Whether the call was neither begun nor given up before; called from either side."""
+        try:
+            self.token.pop()
+        except IndexError:
+            return False
+        return True
+
+
+class Lane:
+    """The threads of one kind of unit, a line for each, and the calls that wait for them.
+
+    Under load a thread takes several calls at once: handing one to a thread costs more than many a unit.
+    """
+
+    __slots__ = ("arrived", "batch", "busy", "free", "lines", "open", "waiting", "writing")
 
     def __init__(self, url: URL, clock: Clock, limits: Limits, *, writing: bool) -> None:
         count = limits.writers if writing else limits.readers
-        if writing and url.get_backend_name() == "sqlite":
-            count = 1
+        if url.get_backend_name() == "sqlite":
+            count = 1 if writing else min(count, SQLITE_READERS)
         engine = make_engine(url, writing=writing, timeout=limits.timeout)
         self.writing = writing
-        self.limiter = trio.CapacityLimiter(count)
+        # A write may wait for a lock; behind it another one should only stand where there is one writer anyway.
+        self.batch = 1 if writing and count > 1 else BATCH
+        self.busy = 0
+        self.waiting: deque[Call] = deque()
+        self.arrived = trio.lowlevel.ParkingLot()
+        self.open = True
         self.lines = [Line(engine, clock, writing=writing) for _ in range(count)]
-        # Popped and appended in the threads; the limiter lets in no more of them than there are lines.
+        # Popped and appended in the threads; there are no more of them than there are lines.
         self.free = list(self.lines)
+
+    def take(self) -> list[Call]:
+        """The next calls for one thread; those that idle threads can take are left to them."""
+        idle = len(self.lines) - self.busy - 1
+        count = min(self.batch, max(1, len(self.waiting) - idle))
+        return [self.waiting.popleft() for _ in range(count)]
+
+
+def _answer(calls: Iterable[Call]) -> None:
+    """Hand back what came of the calls to those who still wait."""
+    for call in calls:
+        if call.task is not None:
+            trio.lowlevel.reschedule(call.task, call.result or Error(StoreAway("the store is closed")))
 
 
 class SqlStore(Store):
@@ -71,16 +121,22 @@ class SqlStore(Store):
     repeat.
     """
 
-    __slots__ = ("_away", "_closed", "_limits", "_news", "_probe", "_reads", "_writes")
+    __slots__ = ("_away", "_closed", "_limits", "_news", "_probe", "_reads", "_threads", "_writes")
 
     def __init__(self, url: URL, clock: Clock, limits: Limits) -> None:
         self._limits = limits
         self._reads = Lane(url, clock, limits, writing=False)
         self._writes = Lane(url, clock, limits, writing=True)
+        self._threads = trio.CapacityLimiter(len(self._reads.lines) + len(self._writes.lines))
         self._probe = Line(make_engine(url, writing=False, timeout=limits.timeout), clock, writing=False)
         self._away = False
         self._closed = False
         self._news = trio.Event()
+
+    @property
+    def readers(self) -> int:
+        """How many reads go on at once."""
+        return len(self._reads.lines)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
         """One consistent view of the rows; a `work` that changes any gets a RuntimeError."""
@@ -95,13 +151,49 @@ class SqlStore(Store):
         await self._call(self._reads, lambda unit: unit.beats())
 
     async def _call(self, lane: Lane, work: Callable[[Unit], T]) -> T:
-        asked = time.monotonic()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not lane.open:
+            raise StoreAway("the store is closed")
+        call = Call(work)
+        lane.waiting.append(call)
+        lane.arrived.unpark()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            if not call.claim():
+                return trio.lowlevel.Abort.FAILED
+            call.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
         try:
-            return await trio.to_thread.run_sync(self._in_thread, lane, work, asked, limiter=lane.limiter)
+            result: T = await trio.lowlevel.wait_task_rescheduled(abort)
         except StoreAway:
             if self._away:
                 self._news.set()
             raise
+        return result
+
+    async def _serve(self, lane: Lane) -> None:
+        """One of the lane's threads: take calls, run them, hand back what came of them."""
+        try:
+            while True:
+                while not lane.waiting:
+                    await lane.arrived.park()
+                batch = lane.take()
+                lane.busy += 1
+                try:
+                    await trio.to_thread.run_sync(self._run_batch, lane, batch, limiter=self._threads)
+                finally:
+                    lane.busy -= 1
+                    _answer(batch)
+        finally:
+            lane.open = False
+            _answer(lane.waiting)
+            lane.waiting.clear()
+
+    def _run_batch(self, lane: Lane, batch: Sequence[Call]) -> None:
+        for call in batch:
+            if call.claim():
+                call.result = capture(self._in_thread, lane, call.work, call.asked)
 
     def _in_thread(self, lane: Lane, work: Callable[[Unit], T], asked: float) -> T:
         if self._closed:
@@ -161,6 +253,9 @@ class SqlStore(Store):
         with life:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._reach)
+                for lane in (self._reads, self._writes):
+                    for _ in lane.lines:
+                        nursery.start_soon(self._serve, lane)
                 if self._reads.lines[0].can_hang:
                     nursery.start_soon(self._cut_overdue)
 
