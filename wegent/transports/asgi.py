@@ -8,27 +8,40 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any, cast
 
 import trio
 from attrs import frozen
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 
 from wegent.server.ports.routes import AsgiApp
 from wegent.transports.plain import PlainSocket
 
+SETTLE = 5.0
+"""Seconds that a connection's end may take."""
+_REASON = b"Open a connection of its own for a WebSocket.\n"
+_REFUSED = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(_REASON)),
+    (b"connection", b"close"),
+]
+
 
 @frozen
 class HttpConfig:
-    """Seconds; `max_body` in bytes."""
+    """Seconds that one write may take, and that a connection is kept for its next request."""
 
     write_timeout: float = 30.0
     keep_alive: float = 75.0
-    read_timeout: float = 120.0
 
 
 class HttpServer:
@@ -68,7 +81,7 @@ class HttpServer:
         stream = _HandedStream(plain, self._config.write_timeout)
         self._connections.add(plain)
         try:
-            server = TCPServer(
+            server = _Http1Server(
                 self._app, self._hypercorn, self._context, cast("Any", dict(self._state)), cast("Any", stream)
             )
             await server.run()
@@ -88,6 +101,39 @@ class HttpServer:
                 await self._ended.park()
         for plain in list(self._connections):
             plain.close()  # Hypercorn shields its writes: only the socket's end reaches them
+
+
+class _Http1Server(TCPServer):
+    """Hypercorn without HTTP/2, whose limits would be others than those of everything here."""
+
+    async def run(self) -> None:
+        sock = cast("_HandedStream", self.stream).socket
+        state = ConnectionState(self.state)
+        try:
+            client, server = sock.getpeername()[:2], sock.getsockname()[:2]
+            async with TaskGroup() as group:
+                self._task_group = group
+                protocol = _Http1(
+                    self.app, self.config, self.context, group, state, False, client, server, self.protocol_send
+                )
+                self.protocol = cast("Any", protocol)
+                await self.idle_task.restart(group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        # quart-trio cancels what sent an answer as soon as the answer is whole. Unshielded, the connection would then
+        # neither be closed nor given its time to be idle, and be kept for ever.
+        with trio.CancelScope(shield=True), trio.move_on_after(SETTLE if isinstance(event, Closed) else inf):
+            await super().protocol_send(event)
+
+
+class _Http1(H11Protocol):
+    async def _check_protocol(self, event: Any) -> None:
+        """An offer to speak something else is not taken (RFC 9110 §7.8)."""
 
 
 class _HandedStream:
@@ -128,7 +174,8 @@ class _Mux:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1013})
+            await send({"type": "websocket.http.response.start", "status": 503, "headers": _REFUSED})
+            await send({"type": "websocket.http.response.body", "body": _REASON})
             return
         app = self._mounts.get(scope.get("path", ""), self._app)
         await app(scope, receive, send)
