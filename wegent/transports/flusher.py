@@ -17,7 +17,7 @@ from wegent.core.outbox import Drain, Outbox
 
 BATCH = 65_536
 """Bytes of one send at most, but for a single longer frame."""
-LEAST_SLICE = 500_000
+LEAST_SLICE = 250_000
 """Nanoseconds that the flusher writes before it lets others run; more, if others took longer."""
 STRIDE = 16
 

@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 from attrs import frozen
@@ -153,12 +154,19 @@ class FrontDoor:
     async def _serve(self, plain: PlainSocket) -> None:
         request = await self._head(plain)
         if isinstance(request, HandshakeError):
-            plain.sock.send(refusal(request.status, request.reason, request.headers))
+            plain.send_now(refusal(request.status, request.reason, request.headers))
             await plain.finish(self.limits.head_timeout)
         elif request is not None and is_upgrade(request) and (claim := self._claims.get(request.path)) is not None:
             await claim(request, plain)
+        elif request is not None and is_upgrade(request) and request.method == "GET":
+            plain.send_now(refusal(404, "No WebSocket is served here."))
+            await plain.finish(self.limits.head_timeout)
         elif request is not None and self._fallback is not None:
             await self._fallback(plain)
+
+    def _late(self, plain: PlainSocket) -> None:
+        plain.send_now(refusal(408, f"A request head is sent within {self.limits.head_timeout:g} seconds."))
+        plain.scope.cancel()
 
     async def _head(self, plain: PlainSocket) -> Request | HandshakeError | None:
         """The first request's head; None where the connection ended before it was whole.
@@ -166,7 +174,7 @@ class FrontDoor:
         What was read is in `head_rest`: all of it, or, for an upgrade that somebody claims, what follows the head.
         """
         self._waiting += 1
-        timer = self._timers.after(self.limits.head_timeout, plain.scope.cancel)
+        timer = self._timers.after(self.limits.head_timeout, partial(self._late, plain))
         try:
             read = bytearray()
             while (end := read.find(b"\r\n\r\n")) < 0:

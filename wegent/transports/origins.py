@@ -16,4 +16,8 @@ class Origins:
         """Whether a request with these `Origin` and `Host` headers may come in."""
         if origin is None or "*" in self._allowed or origin.lower() in self._allowed:
             return True
-        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            site = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        return host is not None and site.lower() == host.lower()

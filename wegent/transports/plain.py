@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import trio
 
@@ -41,6 +42,11 @@ class PlainSocket:
                 continue
             except OSError:
                 return b""
+
+    def send_now(self, data: bytes) -> None:
+        """Send what is small, before `attach`; where the peer has gone, reading tells."""
+        with suppress(OSError):
+            self.sock.send(data)
 
     def attach(self, flusher: Flusher, outbox: Outbox) -> None:
         """From now on the flusher writes what is in the outbox."""

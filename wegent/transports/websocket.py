@@ -10,7 +10,7 @@ import trio
 from attrs import field, frozen
 
 from wegent import codec
-from wegent.core.closing import BAD_REQUEST, NO_PONG, UNAUTHENTICATED, Close
+from wegent.core.closing import BAD_REQUEST, NO_PONG, SLOW, UNAUTHENTICATED, Close
 from wegent.core.errors import InvalidPayload, NotAuthenticated, Overloaded, WegentError
 from wegent.core.namespaces import Namespace
 from wegent.core.outbox import Outbox, OutboxLimits
@@ -99,7 +99,7 @@ class RawTransport(Transport):
             if self._services.sessions.draining:
                 raise HandshakeError(503, "Server is shutting down", (("Retry-After", "1"),))
         except HandshakeError as error:
-            plain.sock.send(refusal(error.status, error.reason, error.headers))
+            plain.send_now(refusal(error.status, error.reason, error.headers))
             await plain.finish(self._services.config.close_timeout)
             return
         connection = RawConnection(self._services, self._namespaces[request.path], plain)
@@ -157,30 +157,37 @@ class RawConnection(Connection):
                         await self._open({"token": token})
                         timer.cancel()
                     await self._read(timer.cancel)
+                    self._end()  # now: a lane may be at work for longer
                     nursery.cancel_scope.cancel()
         finally:
             timer.cancel()
-            if self._heartbeat is not None:
-                self._heartbeat.stop()
-            if self._session is not None:
-                self._session.end()
+            self._end()
             self._nursery = None
         await self._plain.finish(config.close_timeout)
 
+    def _end(self) -> None:
+        self._closed = True
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self._session is not None:
+            self._session.end()
+
     async def _read(self, opened: Callable[[], None]) -> None:
         machine = self._machine
-        while not self._closed:
+        while True:
             data = await self._plain.receive()
             if not data:
                 return
             for opcode, payload in machine.receive(data):
+                if self._closed:
+                    return
                 if self._session is not None:
                     if opcode == TEXT:
                         if not self._handle(payload):
                             await self._wait_and_handle(payload)
                     else:
                         self._other(opcode)
-                elif opcode == TEXT and not self._closed:
+                elif opcode == TEXT:
                     await self._authenticate(payload)
                     opened()
             if out := machine.outgoing():
@@ -266,18 +273,16 @@ class RawConnection(Connection):
         self._refuse(NotAuthenticated("Missing authentication token"), UNAUTHENTICATED)
 
     def _overflow(self) -> None:
-        """The hard limit: nothing that waits can be sent any more, so the connection is cut."""
+        """The hard limit: what waits will not be sent any more, the client comes back for it."""
         if not self._closed:
-            self._closed = True
-            self._plain.scope.cancel()
+            self.outbox.clear()
+            self.close(SLOW)
 
     def close(self, why: Close) -> None:
         """Queue the close frame behind all that waits, and stop reading."""
         if self._closed:
             return
-        self._closed = True
-        if self._session is not None:
-            self._session.end()
+        self._end()
         if self._machine.state is State.OPEN:
             self._machine.close(why.code, why.reason)
             self.outbox.put(self._machine.outgoing())

@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import trio
+
 from wegent.core.closing import Close
-from wegent.core.errors import InvalidPayload, Overloaded, WegentError
+from wegent.core.errors import InvalidPayload, NotAuthenticated, Overloaded, WegentError
 from wegent.core.namespaces import Namespace
 from wegent.core.sessions import Session
 from wegent.core.timers import Timer
@@ -36,7 +38,8 @@ class Client(EngineSession):
         super().__init__(services, sid, transport=transport, ended=ended)
         self._namespaces = namespaces
         self._decoder = Decoder(services.config.max_payload)
-        self._sessions: dict[str, Session | None] = {}
+        self._sessions: dict[str, Session] = {}
+        self._opening: dict[str, trio.CancelScope] = {}
         self._refused: Packet | None = None
         self._lonely: Timer | None = None
         self._expect_connect()
@@ -83,10 +86,18 @@ class Client(EngineSession):
 
     def _event(self, got: Packet) -> bool:
         session = self._sessions.get(got.namespace)
-        if session is None or session.receive(got.data[0], _payload(got.data[1:]), got.ack_id):
+        if session is None:
+            self._unheard(got)
+            return True
+        if session.receive(got.data[0], _payload(got.data[1:]), got.ack_id):
             return True
         self._refused = got
         return False
+
+    def _unheard(self, got: Packet) -> None:
+        if got.ack_id is not None and not self.closing:
+            error = NotAuthenticated(f"connect to the namespace {got.namespace[:100]} first")
+            self.outbox.put(self.wire.ack(got.namespace, got.ack_id, error.as_payload()))
 
     def _bad(self, error: PacketError) -> bool:
         """A bad event is answered; what breaks the stream ends it."""
@@ -100,26 +111,32 @@ class Client(EngineSession):
     # namespaces
 
     def _connect(self, path: str, auth: Any) -> None:
-        if path in self._sessions or len(self._sessions) >= NAMESPACES:
+        if path in self._sessions or path in self._opening or self.closing:
             return
         if path not in self._namespaces:
             self._refuse(path, "Invalid namespace", "NOT_FOUND")
-            return
-        self._sessions[path] = None
-        self.start_soon(self._open, path, auth)
+        elif len(self._sessions) + len(self._opening) >= NAMESPACES:
+            self._refuse(path, f"A connection is in at most {NAMESPACES} namespaces", "OVERLOADED")
+        else:
+            scope = self._opening[path] = trio.CancelScope()
+            self.start_soon(self._open, path, auth, scope)
 
-    async def _open(self, path: str, auth: Any) -> None:
+    async def _open(self, path: str, auth: Any, scope: trio.CancelScope) -> None:
         sid = f"{self.services.worker}.{secrets.token_urlsafe(18)}"
-        try:
-            await self.services.sessions.open(self, self._namespaces[path], id=sid, auth=auth, greet=self._greet)
-        except WegentError as error:
-            self._sessions.pop(path, None)
-            if error.retry:
-                self.close(Close(error.close_code, error.sentence, come_back=True))
-            else:
-                self._refuse(path, error.sentence, error.code)
+        with scope:
+            try:
+                await self.services.sessions.open(self, self._namespaces[path], id=sid, auth=auth, greet=self._greet)
+            except WegentError as error:
+                if scope.cancel_called:
+                    return
+                del self._opening[path]
+                if error.retry:
+                    self.close(Close(error.close_code, error.sentence, come_back=True))
+                else:
+                    self._refuse(path, error.sentence, error.code)
 
     def _greet(self, session: Session) -> None:
+        del self._opening[session.namespace]
         self._sessions[session.namespace] = session
         if self._lonely is not None:
             self._lonely.cancel()
@@ -132,6 +149,8 @@ class Client(EngineSession):
         self._expect_connect()
 
     def _leave(self, path: str) -> None:
+        if (scope := self._opening.pop(path, None)) is not None:
+            scope.cancel()
         session = self._sessions.pop(path, None)
         if session is not None:
             session.end()
@@ -139,12 +158,12 @@ class Client(EngineSession):
 
     def _expect_connect(self) -> None:
         """A connection without any namespace is given up after a while."""
-        if self._lonely is None and not any(self._sessions.values()):
+        if self._lonely is None and not self._sessions and not self.closing:
             self._lonely = self.services.timers.after(self.services.config.connect_timeout, self._give_up)
 
     def _give_up(self) -> None:
         self._lonely = None
-        if not any(self._sessions.values()):
+        if not self._sessions:
             self.close(Close(4401, "No namespace was connected", come_back=True))
 
     def disconnect(self, session: Session, why: Close) -> None:
@@ -161,16 +180,18 @@ class Client(EngineSession):
         if self._lonely is not None:
             self._lonely.cancel()
             self._lonely = None
+        for scope in self._opening.values():
+            scope.cancel()
+        self._opening.clear()
         for path, session in self._sessions.items():
-            if session is not None:
-                if why is not None:
-                    self.outbox.put(self.wire.message(packet.disconnect(path)))
-                session.end()
+            if why is not None:
+                self.outbox.put(self.wire.message(packet.disconnect(path)))
+            session.end()
         self._sessions.clear()
 
     def rewire(self, wire: SocketIOWire) -> None:
         """The outbox speaks another wire from now on."""
-        self.services.sessions.rooms.rewire([s for s in self._sessions.values() if s is not None], wire)
+        self.services.sessions.rooms.rewire(self._sessions.values(), wire)
         self.outbox.wire = wire
 
 

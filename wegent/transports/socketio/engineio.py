@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from wegent.core.catchup import CatchUp
-from wegent.core.closing import NO_PONG, Close
+from wegent.core.closing import NO_PONG, SLOW, Close
 from wegent.core.outbox import Drain, Outbox, OutboxLimits
 from wegent.core.sessions import Connection, Sessions
 from wegent.core.timers import Timers
@@ -40,6 +40,7 @@ class SocketIOConfig:
     connect_timeout: float = 45.0
     upgrade_timeout: float = 10.0
     close_timeout: float = 5.0
+    body_timeout: float = 30.0
     max_payload: int = 1_000_000
     origins: tuple[str, ...] = ()
     path: str = "/socket.io/"
@@ -90,10 +91,12 @@ class EngineSession(Connection):
         """The task that reads the WebSocket of one that was upgraded."""
         self.nursery: trio.Nursery | None = None
         self.polling = False
+        self.posting = False
         self.plain: PlainSocket | None = None
         self.upgrading = False
+        self.probed = False
+        """A WebSocket was tried and found good: polls return, so that the client can move over."""
         self._ended = ended
-        self._close_frame = b""
         self._drain = PollDrain()
         config = services.config
         self._heartbeat = Heartbeat(services.timers, config.ping_interval, config.ping_timeout, self._ping, self._dead)
@@ -158,7 +161,7 @@ class EngineSession(Connection):
         """The next payload: what waits, as soon as there is something. At most one poll at a time."""
         self.polling = True
         try:
-            while self.transport == POLLING and not self.outbox.queue and not self.closing:
+            while self.transport == POLLING and not (self.outbox.queue or self.closing or self.probed):
                 self._drain.arrived = trio.Event()
                 self.outbox.scheduled = False
                 await self._drain.arrived.wait()
@@ -173,9 +176,9 @@ class EngineSession(Connection):
         return payload.SEPARATOR.join(pieces) if pieces else NOOP
 
     def release_poll(self) -> None:
-        """Let a waiting poll return, so that the client can move on to the new transport."""
-        if self.polling and not self.outbox.queue:
-            self.outbox.put(NOOP)
+        """Let a waiting poll return, and those that come until the client has moved over."""
+        self.probed = True
+        self._drain.arrived.set()
 
     # moving over
 
@@ -185,7 +188,7 @@ class EngineSession(Connection):
         self.transport = WEBSOCKET
         self.plain = plain
         box = self.outbox
-        box.queue = [item if isinstance(item, CatchUp) else piece_as_frames(item) for item in box.queue if item != NOOP]
+        box.queue = [item if isinstance(item, CatchUp) else piece_as_frames(item) for item in box.queue]
         box.size = sum(len(item) for item in box.queue if isinstance(item, bytes))
         self.rewire(FRAMES)
         plain.attach(self.services.flusher, box)
@@ -236,19 +239,12 @@ class EngineSession(Connection):
 
     def _dead(self) -> None:
         self.close(NO_PONG)
-        if self.plain is not None:
-            self.plain.scope.cancel()
-        self._finish()
 
     def _overflow(self) -> None:
-        """Past the hard limit nothing that waits can be sent any more: the connection is cut, the client comes back."""
+        """The hard limit: what waits will not be sent any more, the client comes back for it."""
         if not self.closing:
-            self.closing = True
-            self._heartbeat.stop()
-            self.end_sessions(None)
-            if self.plain is not None:
-                self.plain.scope.cancel()
-            self._finish()
+            self.outbox.clear()
+            self.close(SLOW)
 
     def start_soon(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Run a task that lives no longer than the session."""

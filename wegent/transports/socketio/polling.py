@@ -40,6 +40,7 @@ FORBIDDEN = (4, "Forbidden", 403)
 UNSUPPORTED = (5, "Unsupported protocol version")
 DRAINING = (3, "Server is shutting down", 503)
 TOO_LARGE = (3, "Payload too large", 413)
+TOO_SLOW = (3, "The request's body did not come in time", 408)
 
 
 class Polling:
@@ -76,7 +77,10 @@ class Polling:
             allow = [(b"access-control-allow-methods", b"GET, POST"), (b"access-control-max-age", b"86400")]
             asked = headers.get(b"access-control-request-headers")
             return 204, allow + ([(b"access-control-allow-headers", asked)] if asked else []), b""
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=64))
+        try:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=64))
+        except ValueError:
+            raise Refusal(*BAD_REQUEST) from None
         if query.get("transport") != POLLING:
             raise Refusal(*UNKNOWN_TRANSPORT)
         if query.get("EIO") != "4":
@@ -113,10 +117,26 @@ class Polling:
         return (200, [TEXT], body) if body else (0, [], b"")
 
     async def _post(self, client: Client, headers: dict[bytes, bytes], receive: Any) -> tuple[int, Headers, bytes]:
-        limit = self._transport.services.config.max_payload
-        if int(headers.get(b"content-length", b"0") or b"0") > limit:
+        config = self._transport.services.config
+        length = headers.get(b"content-length", b"0")
+        if len(length) > 15 or int(length) > config.max_payload:
             raise Refusal(*TOO_LARGE)
-        body = await _read(receive, limit)
+        if client.posting:
+            client.client_left()  # two at once have no order
+            raise Refusal(*BAD_REQUEST)
+        client.posting = True
+        try:
+            return await self._receive(client, receive)
+        finally:
+            client.posting = False
+
+    async def _receive(self, client: Client, receive: Any) -> tuple[int, Headers, bytes]:
+        config = self._transport.services.config
+        body = None
+        with trio.move_on_after(config.body_timeout):
+            body = await _read(receive, config.max_payload)
+        if body is None:
+            raise Refusal(*TOO_SLOW)
         try:
             packets = decode_payload(body)
             for kind, data in packets:

@@ -17,6 +17,7 @@ from wegent.transports.socketio.client import Client
 from wegent.transports.socketio.engineio import POLLING, WEBSOCKET, SocketIOServices
 from wegent.transports.socketio.values import PacketError
 from wegent.transports.ws import (
+    BINARY,
     TEXT,
     Connection,
     HandshakeError,
@@ -96,7 +97,7 @@ class SocketIOTransport(Transport):
             response = accept(request)
             sid = self._check(request)
         except HandshakeError as error:
-            plain.sock.send(refusal(error.status, error.reason, error.headers))
+            plain.send_now(refusal(error.status, error.reason, error.headers))
             await plain.finish(self.services.config.close_timeout)
             return
         machine = Connection(self.services.config.max_payload)
@@ -130,21 +131,26 @@ class SocketIOTransport(Transport):
             with client.scope:
                 async with trio.open_nursery() as client.nursery:
                     await _read(client, plain, machine)
-                    client.nursery.cancel_scope.cancel()
+                    client.client_left()  # now: a lane may be at work for longer
         finally:
             client.client_left()
-        await plain.finish(self.services.config.close_timeout)
-        self._forget(client.sid)
+        await self._finish(client, plain)
+
+    async def _finish(self, client: Client, plain: PlainSocket) -> None:
+        try:
+            await plain.finish(self.services.config.close_timeout)
+        finally:
+            self._forget(client.sid)
 
     async def _serve_upgrade(self, plain: PlainSocket, machine: Connection, response: bytes, client: Client) -> None:
         client.upgrading = True
-        plain.sock.send(response)
+        plain.send_now(response)
         rest: list[tuple[int, bytes]] = []
         try:
             with trio.move_on_after(self.services.config.upgrade_timeout):
                 rest = await _probe(client, plain, machine)
         finally:
-            client.upgrading = False
+            client.upgrading = client.probed = False
         if client.transport != WEBSOCKET:
             return
         try:
@@ -155,8 +161,7 @@ class SocketIOTransport(Transport):
         finally:
             client.client_left()
             client.scope.cancel()
-        await plain.finish(self.services.config.close_timeout)
-        self._forget(client.sid)
+        await self._finish(client, plain)
 
 
 async def _probe(client: Client, plain: PlainSocket, machine: Connection) -> list[tuple[int, bytes]]:
@@ -165,14 +170,15 @@ async def _probe(client: Client, plain: PlainSocket, machine: Connection) -> lis
         events = machine.receive(data)
         for index, (opcode, message) in enumerate(events):
             if opcode == TEXT and message == PROBE:
-                plain.sock.send(frame(PROBED))
+                plain.send_now(frame(PROBED))
                 client.release_poll()
             elif opcode == TEXT and message == UPGRADE and not client.closing:
                 client.upgrade(plain)
                 return events[index + 1 :]
-            else:
-                plain.sock.send(close_frame(1002, "This is no Engine.IO upgrade."))
+            elif opcode in (TEXT, BINARY):
+                plain.send_now(close_frame(1002, "This is no Engine.IO upgrade."))
                 return []
+        plain.send_now(machine.outgoing())
         if machine.state is not State.OPEN:
             return []
     return []
@@ -180,12 +186,14 @@ async def _probe(client: Client, plain: PlainSocket, machine: Connection) -> lis
 
 async def _read(client: Client, plain: PlainSocket, machine: Connection) -> None:
     """Read until either side ends."""
-    while not client.closing:
+    while True:
         data = await plain.receive()
         if not data:
             return
         for opcode, message in machine.receive(data):
             await _take(client, opcode, message)
+            if client.closing:
+                return
         if out := machine.outgoing():
             client.outbox.put(out)
         if machine.state is State.CLOSED:
@@ -197,7 +205,7 @@ async def _take(client: Client, opcode: int, message: bytes) -> None:
         if opcode == TEXT:
             taken = client.receive_engine(*payload.decode_packet(message))
         else:
-            taken = opcode != 2 or client.receive_binary(message)
+            taken = opcode != BINARY or client.receive_binary(message)
     except PacketError as error:
         client.close(Close(BAD_REQUEST.code, error.reason[:100], come_back=True))
         return
