@@ -310,3 +310,16 @@ def test_an_answer_whose_server_is_killed_is_told_to_have_failed(tmp_path: Path)
         server.start()
         assert terminal.end() == 1
         assert "The answer failed (worker_lost)" in terminal.text
+
+
+def test_a_deactivated_user_is_put_out_with_a_reason(server: Server, tmp_path: Path) -> None:
+    wegent = [sys.executable, "-m", "wegent.cli.main"]
+    data = ["--data", str(server.data)]
+    add = [*wegent, "user", "add", "bo", "--password-stdin", *data]
+    subprocess.run(add, input=f"{PASSWORD}\n", text=True, capture_output=True, check=True, timeout=60)
+    with Terminal("--server", server.url, "--user", "bo", home=tmp_path) as terminal:
+        terminal.wait_for("Ctrl-D leaves", PROMPT)
+        subprocess.run([*wegent, "user", "deactivate", "bo", *data], capture_output=True, check=True, timeout=60)
+        assert terminal.end() == 1
+        assert re.search(r"wegent: .*(active|revoked|denied)", terminal.text)
+        assert "Traceback" not in terminal.text
