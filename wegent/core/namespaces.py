@@ -35,9 +35,9 @@ class Ack:
     def __call__(self, payload: Any) -> None:
         """Queue the answer; only the first counts. Plain: it stands in order with what is emitted around it."""
         if not self.sent:
-            self.sent = True
             if self._send is not None:
                 self._send(payload)
+            self.sent = True  # not before: what cannot be spelled has not been sent
 
 
 @frozen

@@ -113,8 +113,8 @@ def weight(text: str) -> int:
 def fit(text: str, budget: int) -> int:
     """How many code points of the beginning of `text` surely fit in `budget` bytes of JSON; at least one."""
     count = min(len(text), budget)
-    while count > 1 and weight(text[:count]) > budget:
-        count //= 2
+    while count > 1 and (size := weight(text[:count])) > budget:
+        count = max(1, min(count - 1, count * budget // size))
     return count
 
 
