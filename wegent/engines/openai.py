@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpcore
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from wegent.codec import CodecError, decode_loose
 from wegent.core.config import Secret
@@ -19,7 +19,7 @@ from wegent.engines.failures import Refusal, broken_off, message_of, refused, sa
 from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post, retry_after
 from wegent.engines.silence import Silence, watched
 from wegent.engines.sse import EventParser
-from wegent.protocol.chat_shell import ApiFormat, ResponseRequest
+from wegent.protocol.chat_shell import UNNAMED, ApiFormat, ResponseRequest
 from wegent.server.ports.engine import Completion, Engine
 
 
@@ -28,6 +28,7 @@ class OpenAIConfig:
     """What holds where a request's `model_config` says nothing, and the limits. Times are in seconds.
 
     Attributes:
+        model: what is asked for where a bot has no model of its own.
         headers: sent with every request, as some gateways want them.
         timeout_s: for the whole answer, attempts and waits between them included.
         first_token_s: from the request's sending to the first token.
@@ -40,6 +41,7 @@ class OpenAIConfig:
     """
 
     base_url: str = "https://api.openai.com/v1"
+    model: str | None = None
     api_key: Secret | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     max_output_tokens: int | None = None
@@ -103,6 +105,9 @@ class OpenAIEngine(Engine):
         raise RunFailed(f"{call.host} did not finish the answer within {limit:g} seconds.", type="timeout")
 
     def _call(self, request: ResponseRequest) -> _Call:
+        if self._config.model is not None and request.model_config.model_id == UNNAMED:
+            named = evolve(request.model_config, model_id=self._config.model)
+            request = evolve(request, model_config=named)
         model, config = request.model_config, self._config
         if model.api_format is not ApiFormat.CHAT:
             raise RunFailed(

@@ -14,7 +14,7 @@ from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Executor, Sink
 from wegent.engines.choice import EngineChoice
 from wegent.protocol import jobs
-from wegent.protocol.chat_shell import Features, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
+from wegent.protocol.chat_shell import UNNAMED, Features, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.server.ports.engine import Completion, Engine
 
 
@@ -110,7 +110,7 @@ def model_of(described: Mapping[str, Any]) -> ModelConfig:
     if added:
         fields["options"] = {**added, **(fields.get("options") or {})}
     if "model_id" not in fields and "base_url" not in fields:
-        fields["model_id"] = fields.get("engine") or "default"
+        fields["model_id"] = fields.get("engine") or UNNAMED
     try:
         return convert(fields, ModelConfig)
     except CodecError as error:

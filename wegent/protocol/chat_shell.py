@@ -15,6 +15,10 @@ class ApiFormat(StrEnum):
     RESPONSES = "responses"
 
 
+UNNAMED = "default"
+"""`model_id` where nobody named a model: the engine's own choice."""
+
+
 @frozen(kw_only=True)
 class ModelConfig:
     """Which model, where, how. `timeout` is in seconds; `options` goes to the model's server as it is."""
