@@ -113,8 +113,10 @@ def weight(text: str) -> int:
 def fit(text: str, budget: int) -> int:
     """How many code points of the beginning of `text` surely fit in `budget` bytes of JSON; at least one."""
     count = min(len(text), budget)
+    guesses = 4  # a text of one kind takes one or two; whatever it is, halving ends soon
     while count > 1 and (size := weight(text[:count])) > budget:
-        count = max(1, min(count - 1, count * budget // size))
+        guesses -= 1
+        count = max(1, min(count - 1, count * budget // size) if guesses > 0 else count // 2)
     return count
 
 
