@@ -82,7 +82,9 @@ def test_killed_server_ends_its_runs_at_the_next_start_with_what_was_written(ser
         assert kept.startswith(text[: len(kept)]) or text.startswith(kept)
         assert len(kept) >= len(text) - 2.5 * rate, "saved at least once a second"
         assert joined["streaming"] is None
-        again = viewer.call("chat:send", {"task_id": sent["task_id"], "team_id": server.team(token), "message": "/emoji"})
+        again = viewer.call(
+            "chat:send", {"task_id": sent["task_id"], "team_id": server.team(token), "message": "/emoji"}
+        )
         assert again["message_id"] == 3
     finally:
         viewer.client.disconnect()

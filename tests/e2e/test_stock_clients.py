@@ -104,7 +104,9 @@ def test_a_position_left_on_one_transport_resumes_on_the_other(server: Server) -
         name, *payload = client.receive(timeout=10)
         text += payload[0]["content"] if name == "chat:chunk" else ""
     client.disconnect()
-    with connect(f"ws://127.0.0.1:{server.port}/ws/chat", additional_headers={"Authorization": f"Bearer {token}"}) as raw:
+    with connect(
+        f"ws://127.0.0.1:{server.port}/ws/chat", additional_headers={"Authorization": f"Bearer {token}"}
+    ) as raw:
         assert "ready" in json.loads(raw.recv(10))
         payload = {"task_id": sent["task_id"], "subtask_id": sent["assistant_subtask_id"], "offset": len(text)}
         raw.send(json.dumps({"event": "chat:resume", "data": payload, "id": "r"}))

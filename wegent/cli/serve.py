@@ -128,6 +128,10 @@ def _announce(deps: Deps, assembly: Assembly, data: Path) -> None:
     urls = [f"http://{_host(host)}:{port}" for host, port in deps.one(Listening).addresses]
     names = ", ".join(plugin.name for plugin, _ in assembly.plugins)
     sys.stdout.write(f"Wegent listens on {' and '.join(urls)} (data: {data}; plugins: {names})\n")
+    command = "wegent" if "wegent" in Path(sys.argv[0]).name else f"{sys.executable} -m wegent.cli.main"
+    if command == "wegent" and os.sep in sys.argv[0]:
+        command = sys.argv[0]
+    sys.stdout.write(f"Log in there, or chat from here: {command} chat --server {urls[0]} --user {ADMIN}\n")
     sys.stdout.flush()
 
 

@@ -131,6 +131,9 @@ class Runs:
         self._idle = trio.lowlevel.ParkingLot()
         self._strange: set[str] = set()
         self._registry = registry
+        self._first_chunk = registry.histogram(
+            "wegent_first_chunk_seconds", "From an attempt's start to its first text"
+        )
         self._duration = registry.histogram("wegent_stream_seconds", "From an attempt's start to its ending")
         registry.gauge("wegent_streams_active", "Streams that this worker is writing", lambda: len(self._runs))
 

@@ -321,6 +321,7 @@ class Sessions:
         self.events_in = registry.counter("wegent_events_in", "Events from clients")
         self.latency = registry.histogram("wegent_event_seconds", "From an event's turn to its ack")
         self._registry = registry
+        registry.gauge("wegent_outbox_bytes", "Bytes that wait for connections", self._waiting_bytes)
         self._all: dict[str, tuple[Session, Namespace]] = {}
         self._of_user: dict[int, set[Session]] = {}
         self._counted: dict[tuple[str, str], int] = {}
@@ -381,6 +382,9 @@ class Sessions:
         if not users:
             del self._of_user[session.principal.user_id]
         self._count(session, -1)
+
+    def _waiting_bytes(self) -> float:
+        return sum(connection.outbox.size for connection in self.connections())
 
     def _count(self, session: Session, n: int) -> None:
         key = (session.connection.transport, session.namespace)

@@ -41,7 +41,7 @@ class StreamSink(Sink):
 
     __slots__ = (
         "_ask", "_clock", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_length", "_newest",
-        "_pending", "_replica", "_room", "_size", "_streams", "_values", "_wake",
+        "_pending", "_replica", "_room", "_size", "_streams", "_values", "_wake", "on_first_text",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,7 @@ class StreamSink(Sink):
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
         self._failure: Exception | None = None
+        self.on_first_text: Callable[[], None] | None = None
         self._closed = False
 
     async def text(self, delta: str) -> None:
@@ -218,6 +219,9 @@ class StreamSink(Sink):
         return 1 if known is None else known.version + 1
 
     def _take(self) -> tuple[dict[str, str], list[Value]]:
+        if self._pending and self.on_first_text is not None:
+            self.on_first_text()
+            self.on_first_text = None
         texts = {channel: "".join(deltas) for channel, deltas in self._pending.items()}
         values = list(self._values.values())
         self._pending, self._values, self._size = {}, {}, 0

@@ -114,11 +114,20 @@ def weight(text: str) -> int:
 def fit(text: str, budget: int) -> int:
     """How many code points of the beginning of `text` surely fit in `budget` bytes of JSON; at least one."""
     count = min(len(text), budget)
-    guesses = 4  # a text of one kind takes one or two; whatever it is, halving ends soon
-    while count > 1 and (size := weight(text[:count])) > budget:
-        guesses -= 1
-        count = max(1, min(count - 1, count * budget // size) if guesses > 0 else count // 2)
-    return count
+    size = weight(text[:count])
+    if size <= budget:
+        return count
+    fits, guess = 1, max(1, count * budget // size)
+    for _ in range(8):  # each look costs; a text of one kind takes one
+        size = weight(text[:guess])
+        if size <= budget:
+            fits = guess
+            if size * 8 >= budget * 7:
+                break
+        else:
+            count = guess
+        guess = (fits + count) // 2
+    return fits
 
 
 def bounded(value: Any, depth: int = 0) -> Any:

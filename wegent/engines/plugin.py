@@ -34,9 +34,7 @@ class OpenAIPlugin(Plugin):
     provides: ClassVar[tuple[type[Any], ...]] = (Engine,)
     Config = OpenAIConfig
 
-    async def run(
-        self, config: OpenAIConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
-    ) -> None:
+    async def run(self, config: OpenAIConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Hold the connections to endpoints."""
         async with OpenAIEngine.open(config) as engine:
             task_status.started([Provision(Engine, engine, self.name)])

@@ -38,10 +38,15 @@ _REFUSED = [
 
 @frozen
 class HttpConfig:
-    """Seconds that one write may take, and that a connection is kept for its next request."""
+    """Seconds that one write may take, and that a connection is kept for its next request.
+
+    `origins` are web pages of other hosts that may call the API; `max_body` is in bytes.
+    """
 
     write_timeout: float = 30.0
     keep_alive: float = 75.0
+    origins: tuple[str, ...] = ()
+    max_body: int = 1_000_000
 
 
 class HttpServer:

@@ -11,7 +11,7 @@ from wegent.core.closing import Close
 from wegent.core.errors import ConfigError
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.transport import Transport
-from wegent.server.api.app import make_app
+from wegent.server.api.app import AppConfig, make_app
 from wegent.server.ports.routes import AsgiApp, Mounts, Routes
 from wegent.transports.asgi import HttpConfig, HttpServer
 from wegent.transports.frontdoor import FrontDoor
@@ -48,7 +48,11 @@ class HttpPlugin(Plugin):
                     message = f"plugin {name} mounts a second application on {path}"
                     raise ConfigError(message)
                 mounts[path] = app
-        server = HttpServer(make_app(deps.all(Routes).values()), mounts, config)
+        server = HttpServer(
+            make_app(deps.all(Routes).values(), AppConfig(origins=config.origins, max_body=config.max_body)),
+            mounts,
+            config,
+        )
         async with server.lifespan():
             door.fall_back(server.serve)
             task_status.started([Provision(Transport, _HttpTransport(), self.name)])

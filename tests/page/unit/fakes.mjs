@@ -1,5 +1,9 @@
 // A clock that a test moves, and a WebSocket whose other end is the test.
 
+import { webcrypto } from "node:crypto";
+
+globalThis.crypto ??= webcrypto; // Node 18 has it in its module only
+
 const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
 
 /** Let everything that promises wait for happen. */
