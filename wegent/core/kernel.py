@@ -86,6 +86,19 @@ def check_graph(plugins: Iterable[Plugin]) -> list[Plugin]:
     return [by_name[name] for name in order]
 
 
+class _Once:
+    """Tells the kernel of a plugin's first start; one that is restarted may say it again."""
+
+    def __init__(self, status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        self._status = status
+        self.done = False
+
+    def started(self, value: Sequence[Provision] = ()) -> None:
+        if not self.done:
+            self.done = True
+            self._status.started(value)
+
+
 class Kernel:
     """One worker: base services, and plugins around them."""
 
@@ -125,6 +138,7 @@ class Kernel:
         self.stopped = trio.Event()
         """Set when `serve` has stopped everything."""
         self._stop = trio.Event()
+        self._failure: Exception | None = None
         self._starting = trio.CancelScope()
         self._lives: list[tuple[Plugin, trio.CancelScope, trio.Event]] = []
 
@@ -146,12 +160,16 @@ class Kernel:
                             self.deps.add(plugin.name, await nursery.start(self._life, plugin))
                         task_status.started(self.deps)
                         await self._stop.wait()
+                    if self._failure is not None:
+                        raise self._failure
                     await self._drain()
                 finally:
                     await self._end_lives()
                     nursery.cancel_scope.cancel()
                     self.stopped.set()
             outer.cancel_scope.cancel()
+        if self._failure is not None:  # while stopping
+            raise self._failure
 
     async def _stop_when_cancelled(self) -> None:
         try:
@@ -160,17 +178,23 @@ class Kernel:
             self.stop()
 
     async def _life(self, plugin: Plugin, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
-        scope, ended = trio.CancelScope(), trio.Event()
+        scope, ended, status = trio.CancelScope(), trio.Event(), _Once(task_status)
         life = (plugin, scope, ended)
         self._lives.append(life)
         log.debug("starting plugin %s", plugin.name)
         try:
             with scope:
-                await self._run(plugin, task_status)
+                await self._run(plugin, status)
+        except Exception as error:
+            if not status.done:
+                raise
+            log.error("plugin %s failed; everything stops", plugin.name)
+            self._failure = self._failure or error
+            self.stop()
         finally:
             ended.set()
 
-    async def _run(self, plugin: Plugin, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+    async def _run(self, plugin: Plugin, task_status: _Once) -> None:
         delay = 0.5
         while True:
             try:
@@ -181,7 +205,6 @@ class Kernel:
                 log.exception("plugin %s failed; it starts again in %g s", plugin.name, delay)
                 await trio.sleep(delay)
                 delay = min(2 * delay, 30.0)
-                task_status = trio.TASK_STATUS_IGNORED
             else:
                 return
 
@@ -192,7 +215,10 @@ class Kernel:
         for plugin, _, ended in reversed(self._lives):
             if not ended.is_set():
                 with trio.move_on_at(deadline + 1.0) as scope:
-                    await plugin.drain(deadline)
+                    try:
+                        await plugin.drain(deadline)
+                    except Exception:
+                        log.exception("plugin %s did not drain", plugin.name)
                 if scope.cancelled_caught:
                     log.warning("plugin %s did not drain in time", plugin.name)
 
