@@ -102,9 +102,11 @@ class SocketIOTransport(Transport):
             return
         machine = Connection(self.services.config.max_payload)
         if sid is None:
-            await self._serve_new(plain, machine, response)
+            serving = self._serve_new(plain, machine, response)
         else:
-            await self._serve_upgrade(plain, machine, response, self._clients[sid])
+            serving = self._serve_upgrade(plain, machine, response, self._clients[sid])
+        del request, response
+        await serving
 
     def _check(self, request: Request) -> str | None:
         if request.parameter("EIO") != "4" or request.parameter("transport") != WEBSOCKET:
