@@ -26,17 +26,19 @@ Lane = Callable[[Any], Any]
 class Ack:
     """The answer to one event. A handler that must answer at a certain point calls it; else its result is sent."""
 
-    __slots__ = ("_send", "sent")
+    __slots__ = ("_id", "_session", "sent")
 
-    def __init__(self, send: Callable[[Any], None] | None) -> None:
-        self._send = send
+    def __init__(self, session: Session | None, ack_id: Any = None) -> None:
+        """Without `ack_id` the client wants no answer; without session it is nobody's."""
+        self._session = session
+        self._id = ack_id
         self.sent = False
 
     def __call__(self, payload: Any) -> None:
         """Queue the answer; only the first counts. Plain: it stands in order with what is emitted around it."""
         if not self.sent:
-            if self._send is not None:
-                self._send(payload)
+            if self._session is not None and self._id is not None:
+                self._session.send_ack(self._id, payload)
             self.sent = True  # not before: what cannot be spelled has not been sent
 
 

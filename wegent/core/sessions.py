@@ -151,13 +151,7 @@ class Session:
 
     def receive(self, event: str, data: Any, ack_id: Any = None) -> bool:
         """Handle an event, or give it to its lane. False: there is no room for it now, see `room_for_more`."""
-        send = None
-        if ack_id is not None:
-
-            def send(payload: Any) -> None:
-                self._send_ack(ack_id, payload)
-
-        ack = Ack(send)
+        ack = Ack(self, ack_id)
         self._sessions.events_in.value += 1
         try:
             handler = self._handlers.get(event)
@@ -165,7 +159,8 @@ class Session:
                 raise NotFound(f"there is no event {event[:100]!r} in {self.namespace}")
             if self._sessions.draining and not handler.urgent:
                 raise ShuttingDown("the server is shutting down; connect again in a moment")
-            item = _Event(handler, self._convert(data, handler.payload), ack)
+            payload = data if handler.payload is Any else self._convert(data, handler.payload)
+            item = _Event(handler, payload, ack)
         except WegentError as error:
             ack(error.as_payload())
             return True
@@ -177,7 +172,7 @@ class Session:
     def refuse(self, ack_id: Any, error: WegentError) -> None:
         """Answer an event with an error, without handling it."""
         if ack_id is not None:
-            self._send_ack(ack_id, error.as_payload())
+            self.send_ack(ack_id, error.as_payload())
 
     async def room_for_more(self) -> bool:
         """Wait until an event can be taken again, for as long as patience allows; whether it can.
@@ -267,7 +262,8 @@ class Session:
     def _arguments(self, item: _Event) -> tuple[Any, ...]:
         return (self, item.payload, item.ack)[: item.handler.parameters]
 
-    def _send_ack(self, ack_id: Any, payload: Any) -> None:
+    def send_ack(self, ack_id: Any, payload: Any) -> None:
+        """Queue the answer to one of the client's events."""
         if self.open:
             self.outbox.put(self.outbox.wire.ack(self.namespace, ack_id, {} if payload is None else payload))
 
