@@ -19,6 +19,7 @@ from wegent.core.instruments import Registry
 from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
 from wegent.transports.plain import PlainSocket
+from wegent.transports.reader import Reader
 from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,12 @@ def listen(host: str, port: int, *, backlog: int = 4_096) -> list[socket.socket]
 
 
 class FrontDoor:
-    """Accepts connections and hands them on; holds the flusher that writes for all of them."""
+    """Accepts connections and hands them on; holds the tasks that read and write for all of them."""
 
     def __init__(self, timers: Timers, registry: Registry, limits: FrontDoorLimits | None = None) -> None:
         self.limits = limits or FrontDoorLimits()
         self.flusher = Flusher()
+        self._reader = Reader()
         self._timers = timers
         self._claims: dict[str, Claim] = {}
         self._fallback: Fallback | None = None
@@ -94,9 +96,10 @@ class FrontDoor:
         self._fallback = serve
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold the flusher and every connection, until cancelled."""
+        """Hold flusher, reader and every connection, until cancelled."""
         async with trio.open_nursery() as flushing:
             await flushing.start(self.flusher.run)
+            await flushing.start(self._reader.run)
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await trio.sleep_forever()
@@ -141,7 +144,7 @@ class FrontDoor:
 
     async def _connection(self, sock: socket.socket, peer: str) -> None:
         self._open += 1
-        plain = PlainSocket(sock, peer)
+        plain = PlainSocket(sock, peer, self._reader)
         try:
             with plain.scope:
                 await self._serve(plain)

@@ -9,8 +9,8 @@ import trio
 
 from wegent.core.outbox import Outbox
 from wegent.transports.flusher import Flusher, SocketWriter
+from wegent.transports.reader import READ, Reader, Take
 
-READ = 65_536
 LINGER = 1.0
 """Seconds that an orderly end waits for the peer to end too."""
 
@@ -18,10 +18,11 @@ LINGER = 1.0
 class PlainSocket:
     """One accepted socket. Only the task that serves it reads and closes it; cancelling `scope` ends that task."""
 
-    __slots__ = ("_writer", "head_rest", "peer", "scope", "sock", "stream")
+    __slots__ = ("_reader", "_writer", "head_rest", "peer", "scope", "sock", "stream")
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, reader: Reader | None = None) -> None:
         sock.setblocking(False)
+        self._reader = reader
         self.sock = sock
         self.peer = peer
         self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # sets TCP_NODELAY and TCP_NOTSENT_LOWAT
@@ -42,6 +43,19 @@ class PlainSocket:
                 continue
             except OSError:
                 return b""
+
+    async def feed(self, take: Take) -> bool:
+        """Give what arrives to `take`, see `Reader.feed`; the task sleeps meanwhile."""
+        if self.head_rest:
+            data, self.head_rest = self.head_rest, b""
+            if not take(data):
+                return True
+        if self._reader is not None:
+            return await self._reader.feed(self.sock, take)
+        while data := await self.receive():
+            if not take(data):
+                return True
+        return False
 
     def send_now(self, data: bytes) -> None:
         """Send what is small, before `attach`; where the peer has gone, reading tells."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -138,6 +139,8 @@ class RawConnection(Connection):
         self._plain = plain
         self._machine = Machine(services.config.max_payload)
         self._session: Session | None = None
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._refused: bytes | None = None
         self._nursery: trio.Nursery | None = None
         self._reading = trio.CancelScope()
         self._closed = False
@@ -173,27 +176,52 @@ class RawConnection(Connection):
             self._session.end()
 
     async def _read(self, opened: Callable[[], None]) -> None:
-        machine = self._machine
-        while True:
+        """Until there is a session by this task, which waits for it; then whatever arrives is fed to `work`."""
+        machine, waiting = self._machine, self._waiting
+        while self._is_opening():
             data = await self._plain.receive()
-            if not data:
-                return
-            for opcode, payload in machine.receive(data):
-                if self._closed:
-                    return
-                if self._session is not None:
-                    if opcode == TEXT:
-                        if not self._handle(payload):
-                            await self._wait_and_handle(payload)
-                    else:
-                        self._other(opcode)
-                elif opcode == TEXT:
+            waiting.extend(machine.receive(data))
+            while waiting and self._is_opening():
+                opcode, payload = waiting.popleft()
+                if opcode == TEXT:
                     await self._authenticate(payload)
                     opened()
-            if out := machine.outgoing():
-                self.outbox.put(out)
-            if machine.state is State.CLOSED:
+            if not self._answer() or not data:
                 return
+        go_on = self._work()
+        while True:
+            while self._refused is not None:
+                await self._make_room()
+                go_on = self._work()
+            if not go_on or not await self._plain.feed(self._take):
+                return
+            go_on = False
+
+    def _is_opening(self) -> bool:
+        return self._session is None and not self._closed
+
+    def _take(self, data: bytes) -> bool:
+        self._waiting.extend(self._machine.receive(data))
+        return self._work()
+
+    def _work(self) -> bool:
+        """Handle what waits; False: there is no room for an event now, or no more to come."""
+        while self._waiting and not self._closed:
+            opcode, payload = self._waiting.popleft()
+            if opcode != TEXT:
+                self._other(opcode)
+            elif not self._handle(payload):
+                self._refused = payload
+                return False
+        return self._answer()
+
+    def _answer(self) -> bool:
+        """Send the control frames that are due; whether the connection goes on."""
+        if self._closed:
+            return False
+        if out := self._machine.outgoing():
+            self.outbox.put(out)
+        return self._machine.state is not State.CLOSED
 
     def _other(self, opcode: int) -> None:
         if opcode == PONG:
@@ -250,8 +278,11 @@ class RawConnection(Connection):
         self._refuse(InvalidPayload('a frame is {"event", "data", "id"} or {"ack", "data"}'), BAD_REQUEST)
         return True
 
-    async def _wait_and_handle(self, payload: bytes) -> None:
-        assert self._session is not None
+    async def _make_room(self) -> None:
+        """Wait until the event that was refused last can be taken, or answer that it can't be."""
+        payload, self._refused = self._refused, None
+        if payload is None or self._session is None:
+            return
         await self._session.room_for_more()
         if not self._handle(payload):
             message = codec.decode(payload)

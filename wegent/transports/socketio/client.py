@@ -60,6 +60,11 @@ class Client(EngineSession):
             return self._bad(error)
         return found is None or self._handle(found)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether an event waits for `make_room`."""
+        return self._refused is not None
+
     async def make_room(self) -> None:
         """Wait until the event that was refused last can be taken, or answer that it can't be."""
         refused, self._refused = self._refused, None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 
 import trio
 
@@ -157,9 +158,7 @@ class SocketIOTransport(Transport):
             return
         try:
             with trio.CancelScope() as client.reading:
-                for kind, data in rest:
-                    await _take(client, kind, data)
-                await _read(client, plain, machine)
+                await _read(client, plain, machine, rest)
         finally:
             client.client_left()
             client.scope.cancel()
@@ -186,30 +185,42 @@ async def _probe(client: Client, plain: PlainSocket, machine: Connection) -> lis
     return []
 
 
-async def _read(client: Client, plain: PlainSocket, machine: Connection) -> None:
-    """Read until either side ends."""
-    while True:
-        data = await plain.receive()
-        if not data:
-            return
-        for opcode, message in machine.receive(data):
-            await _take(client, opcode, message)
-            if client.closing:
-                return
+async def _read(
+    client: Client, plain: PlainSocket, machine: Connection, messages: Iterable[tuple[int, bytes]] = ()
+) -> None:
+    """Handle `messages`, then what arrives, until either side ends."""
+    waiting = deque(messages)
+
+    def take(data: bytes) -> bool:
+        waiting.extend(machine.receive(data))
+        return work()
+
+    def work() -> bool:
+        while waiting and not client.closing:
+            if not _take(client, *waiting.popleft()):
+                return False
+        if client.closing:
+            return False
         if out := machine.outgoing():
             client.outbox.put(out)
-        if machine.state is State.CLOSED:
+        return machine.state is not State.CLOSED
+
+    go_on = work()
+    while True:
+        while client.refusing:
+            await client.make_room()
+            go_on = work()
+        if not go_on or not await plain.feed(take):
             return
+        go_on = False
 
 
-async def _take(client: Client, opcode: int, message: bytes) -> None:
+def _take(client: Client, opcode: int, message: bytes) -> bool:
+    """Handle one message; False: there is no room for it now."""
     try:
         if opcode == TEXT:
-            taken = client.receive_engine(*payload.decode_packet(message))
-        else:
-            taken = opcode != BINARY or client.receive_binary(message)
+            return client.receive_engine(*payload.decode_packet(message))
+        return opcode != BINARY or client.receive_binary(message)
     except PacketError as error:
         client.close(Close(BAD_REQUEST.code, error.reason[:100], come_back=True))
-        return
-    if not taken:
-        await client.make_room()
+        return False

@@ -1,0 +1,107 @@
+"""One task reads for all: what arrives is fed in order, and cancellation loses nothing that was read."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+
+from wegent.transports.reader import Reader
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[Reader]:
+    reader = Reader()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        yield reader
+        nursery.cancel_scope.cancel()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours, theirs
+
+
+async def test_what_arrives_is_taken_in_order_until_the_end(reader: Reader) -> None:
+    ours, theirs = pair()
+    got = bytearray()
+
+    def take(data: bytes) -> bool:
+        got.extend(data)
+        return True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.feed, ours, take)
+        for n in range(100):
+            theirs.send(b"%d," % n)
+            await trio.lowlevel.checkpoint()
+        theirs.close()
+    assert got == b"".join(b"%d," % n for n in range(100))
+    ours.close()
+
+
+async def test_feed_returns_when_no_more_is_wanted_and_goes_on_later(reader: Reader) -> None:
+    ours, theirs = pair()
+    theirs.send(b"one")
+    assert await reader.feed(ours, lambda data: False) is True
+    theirs.send(b"two")
+    theirs.close()
+    got: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        return True
+
+    assert await reader.feed(ours, take) is False
+    assert got == [b"two"]
+    ours.close()
+
+
+async def test_what_take_raises_reaches_its_own_task_only(reader: Reader) -> None:
+    ours, theirs = pair()
+    other, far = pair()
+    got: list[bytes] = []
+
+    def fail(_: bytes) -> bool:
+        raise ValueError("planted")
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        return False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.feed, other, take)
+        await trio.testing.wait_all_tasks_blocked()
+        theirs.send(b"x")
+        with pytest.raises(ValueError, match="planted"):
+            await reader.feed(ours, fail)
+        far.send(b"y")
+    assert got == [b"y"]
+    for each in (ours, theirs, other, far):
+        each.close()
+
+
+async def test_a_cancelled_feed_takes_nothing_more(reader: Reader) -> None:
+    ours, theirs = pair()
+    got: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        scope.cancel()
+        return True
+
+    with trio.CancelScope() as scope:
+        theirs.send(b"first")
+        await reader.feed(ours, take)
+    assert scope.cancelled_caught
+    theirs.send(b"second")
+    await trio.testing.wait_all_tasks_blocked()
+    assert got == [b"first"]
+    assert ours.recv(10) == b"second"
+    ours.close()
+    theirs.close()
