@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from wegent.core.model import CONTENT, StreamId, Value
-from wegent.core.text import fit, weight
 
 if TYPE_CHECKING:
     from wegent.core.ports.wire import Wire
@@ -84,16 +83,15 @@ class CatchUp:
         """The next chunk's frame, of at most `budget` bytes of text and values; None when all is sent."""
         left = budget
         texts: dict[str, tuple[int, str]] = {}
-        for channel in self.replica.texts:
+        for channel, text in self.replica.texts.items():
             start = self.offsets.get(channel, 0)
-            piece = self.replica.text(channel, start, start + left)
-            if not piece:
+            stop, taken = text.fit(start, left)
+            if stop == start:
                 continue
-            piece = piece[: fit(piece, left)]
-            texts[channel] = (start, piece)
-            self.offsets[channel] = start + len(piece)
-            left -= weight(piece)
-            if left < budget // 8 or self.offsets[channel] < self.replica.length(channel):
+            texts[channel] = (start, text.slice(start, stop))
+            self.offsets[channel] = stop
+            left -= taken
+            if left < budget // 8 or stop < len(text):
                 return self._frame(wire, texts, ())
         values = self._values(left, empty=not texts)
         return self._frame(wire, texts, values) if texts or values else None

@@ -51,18 +51,21 @@ class SurrogateJoiner:
 
 
 class TextBuffer:
-    """A growing text. Appending is cheap whatever its length; slices read only the blocks that they touch."""
+    """A growing text. Appending is cheap whatever its length; slices read only the blocks that they touch, and what a
+    block weighs is looked for once, however many readers catch up with it.
+    """
 
-    __slots__ = ("_blocks", "_length", "_starts", "_tail", "_tail_length")
+    __slots__ = ("_blocks", "_length", "_starts", "_tail", "_tail_length", "_weights")
 
     def __init__(self, text: str = "") -> None:
         self._blocks: list[str] = []
         self._starts: list[int] = []
+        self._weights: list[int] = []
         self._tail: list[str] = []
         self._tail_length = 0
         self._length = 0
-        if text:
-            self.append(text)
+        for start in range(0, len(text), _BLOCK):
+            self.append(text[start : start + _BLOCK])
 
     def __len__(self) -> int:
         return self._length
@@ -81,25 +84,60 @@ class TextBuffer:
         stop = self._length if stop is None else min(stop, self._length)
         if start >= stop:
             return ""
-        if start >= self._length - self._tail_length:
-            return self._tail_slice(start, stop)
-        self._compact()
+        tail = self._length - self._tail_length
+        if start >= tail:
+            return self._tail_text()[start - tail : stop - tail]
         first = bisect_right(self._starts, start) - 1
         last = bisect_right(self._starts, stop - 1) - 1
-        base = self._starts[first]
-        return "".join(self._blocks[first : last + 1])[start - base : stop - base]
+        parts = self._blocks[first : last + 1]
+        if stop > tail:
+            parts.append(self._tail_text()[: stop - tail])
+        else:
+            parts[-1] = parts[-1][: stop - self._starts[last]]
+        parts[0] = parts[0][start - self._starts[first] :]
+        return "".join(parts)
 
-    def _tail_slice(self, start: int, stop: int) -> str:
-        base = self._length - self._tail_length
+    def fit(self, start: int, budget: int) -> tuple[int, int]:
+        """Where a piece that begins at `start` surely ends within `budget` bytes of JSON, with at least one code
+        point if there is one; and what it weighs.
+        """
+        stop, left = start, budget
+        for index in range(max(0, bisect_right(self._starts, start) - 1), len(self._blocks)):
+            block, base = self._blocks[index], self._starts[index]
+            if stop >= base + len(block):
+                continue
+            whole = stop == base
+            taken = self._weight(index) if whole else weight(block[stop - base :])
+            if taken > left:
+                return self._cut(block[stop - base :], start, stop, left, budget)
+            stop, left = base + len(block), left - taken
+        rest = self._tail_text()[stop - (self._length - self._tail_length) :]
+        if weight(rest) > left:
+            return self._cut(rest, start, stop, left, budget)
+        return stop + len(rest), budget - left + weight(rest)
+
+    def _cut(self, text: str, start: int, stop: int, left: int, budget: int) -> tuple[int, int]:
+        count = fit(text, left) if left > 0 else 0
+        taken = weight(text[:count])
+        if taken > left and stop > start:  # its first code point is too much already
+            count = taken = 0
+        return stop + count, budget - left + taken
+
+    def _weight(self, index: int) -> int:
+        if not self._weights[index]:
+            self._weights[index] = weight(self._blocks[index])
+        return self._weights[index]
+
+    def _tail_text(self) -> str:
         if len(self._tail) > 1:
             self._tail = ["".join(self._tail)]
-        return self._tail[0][start - base : stop - base]
+        return self._tail[0] if self._tail else ""
 
     def _compact(self) -> None:
-        if self._tail:
-            self._starts.append(self._length - self._tail_length)
-            self._blocks.append("".join(self._tail))
-            self._tail, self._tail_length = [], 0
+        self._starts.append(self._length - self._tail_length)
+        self._blocks.append(self._tail_text())
+        self._weights.append(0)
+        self._tail, self._tail_length = [], 0
 
 
 def weight(text: str) -> int:
