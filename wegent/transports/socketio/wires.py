@@ -21,6 +21,8 @@ from wegent.transports.socketio.values import encode_json
 from wegent.transports.ws import frame
 from wegent.transports.ws.frames import BINARY as BINARY_FRAME
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
 
 class Args(tuple[Any, ...]):
     """Several arguments of one event or ack; a payload that is not of this class is the only argument."""
@@ -39,6 +41,17 @@ def _head(namespace: str, event: str) -> bytes:
     return packet.event(namespace, event, [0])[0].removesuffix(b"0]")
 
 
+@lru_cache(1_024)
+def _ack_head(namespace: str) -> bytes:
+    """An ack's packet up to its id."""
+    return packet.ack(namespace, 0, [])[0].removesuffix(b"0[]")
+
+
+def _is_flat(payload: Any) -> bool:
+    """Whether it is an object of strings and numbers, in which nothing need be looked for: most are."""
+    return type(payload) is dict and _SCALARS.issuperset(map(type, payload.values()))
+
+
 class SocketIOWire(Wire):
     """Spells events and acks as packets; subclasses say how packets and engine packets become bytes."""
 
@@ -46,6 +59,8 @@ class SocketIOWire(Wire):
 
     def event(self, namespace: str, event: str, payload: Any, ack_id: int | None = None) -> bytes:
         """An EVENT packet."""
+        if ack_id is None and _is_flat(payload):
+            return self.plain(namespace, event, payload)
         return self.message(packet.event(namespace, event, args_of(payload), ack_id))
 
     def plain(self, namespace: str, event: str, payload: dict[str, Any]) -> bytes:
@@ -54,6 +69,8 @@ class SocketIOWire(Wire):
 
     def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """An ACK packet."""
+        if _is_flat(payload):
+            return self.message([b"%b%d[%b]" % (_ack_head(namespace), ack_id, encode_json(payload))])
         return self.message(packet.ack(namespace, ack_id, args_of(payload)))
 
     @abstractmethod
