@@ -33,13 +33,16 @@ BLOCKS_BUDGET = 100_000
 
 
 def blocks_of(values: Iterable[Mapping[str, Any]]) -> tuple[Block, ...] | None:
-    """The blocks among a stream's values, by place; outputs are cut where all of them would not fit."""
+    """The blocks among a stream's values, by place, cut where all of them would not fit.
+
+    A cut one is of version 0: it replaces no whole one that a client has, and any whole one replaces it.
+    """
     found = [dict(value) for value in values if "id" in value]
-    if sum(len(repr(block)) for block in found) > BLOCKS_BUDGET:
+    if too_large(found):
         for block in found:
             for name in ("tool_input", "tool_output"):
                 if len(repr(block.get(name))) > 1_000:
-                    block[name] = repr(block[name])[:1_000] + "…"
+                    block[name], block["version"] = repr(block[name])[:1_000] + "…", 0
     blocks: list[Block] = []
     for block in found:
         try:
@@ -47,6 +50,11 @@ def blocks_of(values: Iterable[Mapping[str, Any]]) -> tuple[Block, ...] | None:
         except CodecError as error:
             log.warning("a block is not shown: %s", error.sentence)
     return tuple(sorted(blocks, key=lambda block: block.at)) or None
+
+
+def too_large(blocks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the blocks do not all fit one frame."""
+    return sum(len(repr(block)) for block in blocks) > BLOCKS_BUDGET
 
 
 def app_of(values: Iterable[Mapping[str, Any]]) -> App | None:
@@ -79,7 +87,8 @@ def run_result(
     """What a run left, cut to the budget (protocol §1, limits)."""
     values = list(values)
     cut, cut_thinking = text[: fit(text, budget)], thinking[: fit(thinking, budget)]
-    truncated = len(cut) < len(text) or len(cut_thinking) < len(thinking)
+    blocks = [value for value in values if "id" in value]
+    truncated = len(cut) < len(text) or len(cut_thinking) < len(thinking) or too_large(blocks)
     return RunResult(
         value=cut,
         thinking=cut_thinking or None,
@@ -144,17 +153,18 @@ def streaming(row: Subtask, replica: Replica | None, now: datetime) -> Streaming
     text = replica.text() if replica is not None else ""
     thinking = replica.text(THINKING) if replica is not None else ""
     data = values_of(replica.values.values()) if replica is not None else ()
-    cut = text[: fit(text, TEXT_BUDGET)]
+    cut, cut_thinking = text[: fit(text, TEXT_BUDGET)], thinking[: fit(thinking, TEXT_BUDGET)]
+    whole = len(cut) == len(text) and len(cut_thinking) == len(thinking) and not too_large(data)
     return Streaming(
         subtask_id=row.id,
         attempt=row.attempt,
         offset=len(text),
         cached_content=cut,
         values=StreamValues(blocks=blocks_of(data), app=app_of(data), progress=progress_of(data)),
-        thinking=thinking[: fit(thinking, TEXT_BUDGET)] or None,
+        thinking=cut_thinking or None,
         started_at=row.started_at or row.created_at,
         last_activity_at=now if text or thinking else row.updated_at,
-        truncated=True if len(cut) < len(text) else None,
+        truncated=None if whole else True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import trio
@@ -11,8 +11,11 @@ from attrs import frozen
 
 from wegent.core.clock import Clock
 from wegent.core.errors import RunFailed, StoreAway
-from wegent.core.model import Job, Outcome
+from wegent.core.model import Ending, Entry, Job, Outcome, Snapshot, StreamId
 from wegent.core.ports.executor import Sink
+from wegent.core.ports.streamlog import StreamLog
+from wegent.core.timers import Timers
+from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.ports.store import Unit
 from wegent.storage.memory import MemoryStore
 from wegent.testing import scripted
@@ -46,6 +49,7 @@ class Plan:
     actors: tuple[str, ...] = ("alice",)
     group: bool = False
     store_away: float = 0.0
+    distant_log: bool = False
     slow_store: float = 0.2
     pause: float = 0.05
 
@@ -59,6 +63,7 @@ def random_plan(rng: random.Random) -> Plan:
         actors=("alice", "bob", "carol") if group else ("alice",),
         group=group,
         store_away=rng.choice([0.0, 0.0, 0.02]),
+        distant_log=rng.random() < 0.5,
         slow_store=rng.choice([0.05, 0.3, 0.8]),
         pause=rng.choice([0.01, 0.2]),
     )
@@ -116,6 +121,35 @@ class RandomStore(MemoryStore):
             await trio.lowlevel.checkpoint()
 
 
+class DistantLog(StreamLog):
+    """A log that is somewhere else: `pause` comes before and after whatever it does."""
+
+    def __init__(self, timers: Timers, pause: Callable[[], Awaitable[None]]) -> None:
+        self.kept = MemoryStreamLog(timers)
+        self._pause = pause
+
+    async def append(self, stream: StreamId, entries: Sequence[Entry]) -> None:
+        """Add entries."""
+        await self._pause()
+        self.kept.append_now(stream, entries)
+        await self._pause()
+
+    async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
+        """What the stream holds."""
+        await self._pause()
+        return await self.kept.read(stream, since)
+
+    async def restore(self, stream: StreamId, snapshot: Snapshot) -> None:
+        """Write back what was lost."""
+        await self._pause()
+        await self.kept.restore(stream, snapshot)
+
+    async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
+        """Seal the stream."""
+        await self._pause()
+        await self.kept.end(stream, ending, keep=keep)
+
+
 class RandomExecutor(ScriptedExecutor):
     """Writes a random script for each job."""
 
@@ -138,6 +172,11 @@ def script(rng: random.Random) -> list[Step]:
     if rng.random() < 0.2:
         steps.insert(rng.randrange(len(steps) + 1), scripted.fail(_failure(rng)))
     return steps
+
+
+async def random_pause(rng: random.Random) -> None:
+    """Nothing, or a moment."""
+    await trio.sleep(rng.choice([0.0, 0.0, 0.001, 0.05, 0.5]))
 
 
 def _failure(rng: random.Random) -> Exception:

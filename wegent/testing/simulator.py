@@ -17,9 +17,10 @@ import trio.testing
 from trio._core import _run as trio_run
 
 from wegent.core.outbox import OutboxLimits
+from wegent.core.ports.streamlog import StreamLog
 from wegent.core.runs import RunLimits
 from wegent.server.ports.store import Store
-from wegent.testing.chaos import Plan, RandomExecutor, RandomStore, random_plan
+from wegent.testing.chaos import DistantLog, Plan, RandomExecutor, RandomStore, random_pause, random_plan
 from wegent.testing.harness import Application, serving
 from wegent.testing.judging import compare_clients, compare_rows, judge_frames
 from wegent.testing.memory_client import ConnectionLost
@@ -107,6 +108,12 @@ class SimulatedApplication(Application):
     def make_store(self) -> Store:
         """The store."""
         return RandomStore(self.clock, self.rng, self.plan)
+
+    def make_log(self) -> StreamLog:
+        """The log: in this process, or somewhere else."""
+        if self.plan.distant_log:
+            return DistantLog(self.timers, lambda: random_pause(self.rng))
+        return super().make_log()
 
 
 def simulate(
