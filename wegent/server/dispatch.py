@@ -14,6 +14,8 @@ from wegent.core.runs import Runs
 log = logging.getLogger(__name__)
 SCAN_EVERY = 2.0
 """Seconds between looks at the queue that nobody asked for."""
+RELEASED_FOR = 5.0
+"""Seconds that a release is remembered: a row that waits behind another is claimable by itself by then."""
 
 
 class Dispatcher:
@@ -24,14 +26,14 @@ class Dispatcher:
         self._runs = runs
         self._owner = owner
         self._limits = limits
-        self._released: set[int] = set()
+        self._released: dict[int, float] = {}
         self._nudged = trio.Event()
         self.paused = False
 
     def nudge(self, subtask_id: int | None = None) -> None:
         """There may be work; `subtask_id` is a row whose making has been told and that may be claimed now."""
         if subtask_id is not None:
-            self._released.add(subtask_id)
+            self._released[subtask_id] = trio.current_time()
         self._nudged.set()
 
     async def run(self) -> None:
@@ -52,16 +54,11 @@ class Dispatcher:
         targets = [target for target, room in free.items() if room > 0]
         if not targets:
             return False
-        released, self._released = self._released, set()
+        now = trio.current_time()
+        self._released = {row: since for row, since in self._released.items() if now - since < RELEASED_FOR}
         limit = min(free[target] for target in targets)
-        try:
-            jobs = await self._book.claim(targets, self._owner, limit=limit, released=released)
-        except Overloaded:
-            self._released |= released
-            raise
+        jobs = await self._book.claim(targets, self._owner, limit=limit, released=tuple(self._released))
         for job in jobs:
+            self._released.pop(job.subtask_id, None)
             self._runs.start(job)
-        if len(jobs) == limit:
-            self._released |= released - {job.subtask_id for job in jobs}
-            return True
-        return False
+        return len(jobs) == limit

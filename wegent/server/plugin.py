@@ -127,7 +127,15 @@ class ChatPlugin(Plugin):
         dispatcher = Dispatcher(book, runs, owner, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = dispatcher.nudge
         self._runs, self._dispatcher = runs, dispatcher
-        sending = Sending(store, clock, rooms, teller, dispatcher.nudge, default_target=config.default_executor)
+        sending = Sending(
+            store,
+            clock,
+            rooms,
+            teller,
+            dispatcher.nudge,
+            default_target=config.default_executor,
+            stop=runs.cancel,
+        )
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, runs.cancel)
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling)

@@ -19,7 +19,7 @@ from wegent.protocol.status import IfRunning, OnLost, Role, Status
 from wegent.server.access import may_see
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
-from wegent.server.status import TaskView, settle
+from wegent.server.status import TaskView, is_terminal, settle
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
 
@@ -28,6 +28,8 @@ RELEASE_AFTER = timedelta(seconds=2)
 TITLE_LENGTH = 60
 
 Nudge = Callable[[int], None]
+Stop = Callable[[int, int], object]
+"""Reaches a run itself: `stop(subtask_id, attempt)`."""
 
 
 @frozen
@@ -56,14 +58,24 @@ class Sending:
     """Takes messages, from whichever transport."""
 
     def __init__(
-        self, store: Store, clock: Clock, rooms: Rooms, teller: Teller, nudge: Nudge, *, default_target: str
+        self,
+        store: Store,
+        clock: Clock,
+        rooms: Rooms,
+        teller: Teller,
+        nudge: Nudge,
+        *,
+        default_target: str,
+        stop: Stop | None = None,
     ) -> None:
+        """`nudge` makes a row's run begin, `stop` makes one end that a message interrupts."""
         self._store = store
         self._clock = clock
         self._rooms = rooms
         self._teller = teller
         self._nudge = nudge
         self._default_target = default_target
+        self._stop = stop
 
     async def send(
         self,
@@ -90,6 +102,9 @@ class Sending:
         ack(sent.ack)
         if not sent.repeat:
             self._teller.stopped(sent.stopping, sent.view)
+            for row in sent.stopping:
+                if self._stop is not None and not is_terminal(row):
+                    self._stop(row.id, row.attempt)
         if sent.answer is not None:
             self._nudge(sent.answer.id)
 

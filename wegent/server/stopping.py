@@ -12,12 +12,9 @@ from wegent.protocol.status import Status
 from wegent.server.access import controllable_run
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask
-from wegent.server.sending import ask_to_stop
+from wegent.server.sending import Stop, ask_to_stop
 from wegent.server.status import TaskView, is_terminal, settle
 from wegent.server.telling import Teller
-
-Stop = Callable[[int, int], object]
-"""Reaches the run itself: `stop(subtask_id, attempt)`."""
 
 
 class Cancelling:

@@ -147,8 +147,15 @@ class Application:
 
     def make_sending(self) -> Sending:
         """`chat:send`."""
-        nudge = self.dispatcher.nudge
-        return Sending(self.store, self.clock, self.rooms, self.teller, nudge, default_target=CHAT_SHELL)
+        return Sending(
+            self.store,
+            self.clock,
+            self.rooms,
+            self.teller,
+            self.dispatcher.nudge,
+            default_target=CHAT_SHELL,
+            stop=self.runs.cancel,
+        )
 
     def make_joining(self) -> Joining:
         """`task:join` and `chat:resume`."""
