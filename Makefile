@@ -29,10 +29,10 @@ format: .venv/installed-test ## Put the code into its format
 	.venv/bin/ruff check --fix .
 
 bench: .venv/installed-test ## Measure quickly, once: for a first look
-	.venv/bin/python -m bench --quick --rounds 1 $(ARGS)
+	.venv/bin/python -m bench --scenarios 1,2,3 --rounds 1 --quick $(ARGS)
 
-bench-full: .venv/installed-test ## Measure everything, with floors: what the README's table comes from
-	.venv/bin/python -m bench $(ARGS)
+bench-full: .venv/installed-test ## Measure everything, median of three, with floors: about an hour
+	.venv/bin/python -m bench --rounds 3 --out bench/results.json $(ARGS)
 
 clean: ## Remove what was installed and made here, but no data
 	rm -rf .venv tests/node/node_modules bench/.cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
