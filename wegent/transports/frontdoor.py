@@ -184,7 +184,7 @@ class FrontDoor:
             read = bytearray()
             while (end := read.find(b"\r\n\r\n")) < 0:
                 if len(read) > self.limits.head:
-                    return HandshakeError(431, f"A request head has at most {self.limits.head} bytes.")
+                    break
                 data = await plain.receive()
                 if not data:
                     return None
@@ -192,6 +192,8 @@ class FrontDoor:
         finally:
             timer.cancel()
             self._waiting -= 1
+        if not -1 < end <= self.limits.head:
+            return HandshakeError(431, f"A request head has at most {self.limits.head} bytes.")
         try:
             request = parse_request(bytes(read[: end + 4]))
         except HandshakeError as error:

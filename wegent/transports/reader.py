@@ -35,9 +35,7 @@ class Reader:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll)
                 for number, _ in self._epoll.poll(0, ROUND):
-                    feed = self._feeds.get(number)
-                    if feed is not None:
-                        self._read(number, feed)
+                    self._read(number)
         finally:
             self._epoll.close()
 
@@ -57,7 +55,10 @@ class Reader:
         stopped: bool = await trio.lowlevel.wait_task_rescheduled(abort)
         return stopped
 
-    def _read(self, number: int, feed: _Feed) -> None:
+    def _read(self, number: int) -> None:
+        feed = self._feeds.get(number)
+        if feed is None:
+            return
         try:
             data = feed.sock.recv(READ)
         except (BlockingIOError, InterruptedError):
