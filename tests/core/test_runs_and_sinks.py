@@ -365,7 +365,7 @@ async def test_what_a_lost_run_says_changes_nothing(autojump_clock):
         await trio.sleep(30)
         row = app.row(subtask_id)
         assert (row.status, row.attempt, row.content) == ("PENDING", 2, "")
-        assert len(app.runs) == 0
+        assert len(app.runs) == len(app.streams) == len(app.log._streams) == 0
         executor.default = [say("new")]
         app.dispatcher.paused = False
         done = await alice.wait_for("chat:done")

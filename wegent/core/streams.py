@@ -91,6 +91,8 @@ class Streams:
     def discard(self, replica: Replica) -> None:
         """Forget a stream whose attempt is no longer this worker's."""
         self._forget(replica)
+        if self.local:
+            self._log.forget(replica.stream)
 
     def _forget(self, replica: Replica) -> None:
         if self._replicas.get(replica.stream) is replica:

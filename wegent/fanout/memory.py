@@ -133,9 +133,10 @@ class MemoryStreamLog(StreamLog):
         """Seal the stream, and forget it later."""
         await trio.lowlevel.checkpoint()
         self.replica(stream).ending = ending
-        self._timers.after(keep, lambda: self._forget(stream))
+        self._timers.after(keep, lambda: self.forget(stream))
 
-    def _forget(self, stream: StreamId) -> None:
+    def forget(self, stream: StreamId) -> None:
+        """Drop the stream."""
         self._streams.pop(stream, None)
 
 

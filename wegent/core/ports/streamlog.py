@@ -49,3 +49,7 @@ class StreamLog(ABC):
     def replica(self, stream: StreamId) -> Replica:
         """A local log's own copy, made where it is not there yet, and changed by appending alone."""
         raise NotImplementedError
+
+    def forget(self, stream: StreamId) -> None:
+        """Of a local log: drop a stream that this worker writes no more and will not end."""
+        raise NotImplementedError
