@@ -1,4 +1,4 @@
-"""The one place that encodes and decodes JSON, and that makes text from outside valid.
+"""The one place that encodes and decodes JSON.
 
 Decoding has two steps. `decode` reads the syntax; `convert` makes a typed payload of what was read. Whatever
 is wrong becomes one `CodecError` whose sentence may be shown to the client.
@@ -38,7 +38,6 @@ _WORDS = {
     "null": "null",
     "datetime": "an ISO 8601 time",
 }
-_REPAIRS = re.compile("([\ud800-\udbff])([\udc00-\udfff])|[\x00\ud800-\udfff]")
 _HALF_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -110,7 +109,7 @@ def decode(data: bytes | bytearray | memoryview | str) -> Any:
 def decode_loose(data: bytes | bytearray | memoryview | str) -> Any:
     """Return what a JSON text of a runner, a device or a model says, halves of surrogate pairs included.
 
-    Where such text goes on it has to pass `clean_text` or a `SurrogateJoiner`.
+    Where such text goes on it has to pass `core.text.clean` or a `SurrogateJoiner`.
 
     Raises:
         CodecError: as `decode`, but not for halves of surrogate pairs.
@@ -301,13 +300,6 @@ def _without_nulls(value: Any, kind: Any) -> Any:
     return value
 
 
-def clean_text(text: str) -> str:
-    """Return `text` as valid Unicode: surrogate pairs joined, single halves and U+0000 made U+FFFD."""
-    if "\x00" not in text and (text.isascii() or _encodable(text)):
-        return text
-    return _REPAIRS.sub(_repair, text)
-
-
 def _encodable(text: str) -> bool:
     try:
         text.encode()
@@ -321,30 +313,3 @@ def _repair(found: re.Match[str]) -> str:
     if high is None:
         return "\ufffd"
     return chr(0x10000 + ((ord(high) - 0xD800) << 10) + (ord(low) - 0xDC00))
-
-
-class SurrogateJoiner:
-    """Cleans a text that comes in deltas; a pair that was split between two of them is joined.
-
-    At most one code unit is held back, until the next delta or the end.
-    """
-
-    __slots__ = ("_high",)
-
-    def __init__(self) -> None:
-        self._high = ""
-
-    def feed(self, delta: str) -> str:
-        """Return what can be passed on after `delta`; may be empty."""
-        if not self._high and delta.isascii() and "\x00" not in delta:
-            return delta
-        text = self._high + delta
-        self._high = ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._high = text[:-1], text[-1]
-        return clean_text(text)
-
-    def end(self) -> str:
-        """Return what was held back, made valid: U+FFFD, or nothing."""
-        held, self._high = self._high, ""
-        return "\ufffd" if held else ""

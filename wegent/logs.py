@@ -12,7 +12,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from wegent.codec import CodecError, clean_text, encode
+from wegent.codec import CodecError, encode
+from wegent.core.text import clean
 
 _TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]*(?:\.[\w-]*)?|(?i:bearer\s+)[\w.~+/=-]{8,}|\bsk-[\w-]{8,}")
 _STRUCK = "[token]"
@@ -90,15 +91,15 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "logger": record.name,
-            "message": clean_text(_words(record)),
+            "message": clean(_words(record)),
         }
         line = {**extras(record), **line}
         if traceback := _traceback(record):
-            line["traceback"] = clean_text("\n".join(traceback))
+            line["traceback"] = clean("\n".join(traceback))
         try:
             return encode(line).decode()
         except CodecError:
-            return encode({name: clean_text(str(value)) for name, value in line.items()}).decode()
+            return encode({name: clean(str(value)) for name, value in line.items()}).decode()
 
 
 def _words(record: logging.LogRecord) -> str:

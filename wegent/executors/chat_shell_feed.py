@@ -7,9 +7,10 @@ from typing import Any
 
 import trio
 
-from wegent.codec import CodecError, SurrogateJoiner, encode
+from wegent.codec import CodecError, encode
 from wegent.core.errors import RunFailed
 from wegent.core.ports.executor import Sink
+from wegent.core.text import SurrogateJoiner
 from wegent.engines.deltas import Deltas, Said
 from wegent.engines.sse import encode_event
 from wegent.protocol.chat_shell import (
@@ -119,8 +120,8 @@ class EventFeed(Sink):
         """Say how it ended, behind all that was said. Only the first ending counts."""
         if self._ending is not None:
             return
-        self._deltas.text(self._joiners[Said.TEXT].end())
-        self._deltas.thinking(self._joiners[Said.THINKING].end())
+        self._deltas.text(self._joiners[Said.TEXT].finish())
+        self._deltas.thinking(self._joiners[Said.THINKING].finish())
         self._ending = ending
         self._there.set()
 

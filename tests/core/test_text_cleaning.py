@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wegent import codec
+from wegent.core.text import SurrogateJoiner, clean
 
 
 def naive(text):
@@ -15,32 +15,32 @@ DIRTY = st.text(st.sampled_from("ab\x00ö€😀\ud83d\ud800\ude00\udfff\ufffd")
 
 
 @given(DIRTY)
-def test_clean_text_is_valid_and_keeps_what_was_valid(text):
-    cleaned = codec.clean_text(text)
+def test_clean_is_valid_and_keeps_what_was_valid(text):
+    cleaned = clean(text)
     assert cleaned == naive(text)
     cleaned.encode()
-    assert codec.clean_text(cleaned) is cleaned
+    assert clean(cleaned) is cleaned
 
 
-def test_clean_text_joins_pairs_and_replaces_halves():
-    assert codec.clean_text("a\ud83d\ude00b") == "a😀b"
-    assert codec.clean_text("\ud83d\ud83d\ude00\ude00") == "\ufffd😀\ufffd"
-    assert codec.clean_text("a\x00b") == "a\ufffdb"
+def test_clean_joins_pairs_and_replaces_halves():
+    assert clean("a\ud83d\ude00b") == "a😀b"
+    assert clean("\ud83d\ud83d\ude00\ude00") == "\ufffd😀\ufffd"
+    assert clean("a\x00b") == "a\ufffdb"
     same = "plain ünd 漢字 😀"
-    assert codec.clean_text(same) is same
+    assert clean(same) is same
 
 
 @given(st.lists(DIRTY, max_size=6))
 def test_deltas_through_the_joiner_give_the_text_cleaned_as_a_whole(deltas):
-    joiner = codec.SurrogateJoiner()
+    joiner = SurrogateJoiner()
     said = [joiner.feed(delta) for delta in deltas]
-    whole = "".join(said) + joiner.end()
-    assert whole == codec.clean_text("".join(deltas))
+    whole = "".join(said) + joiner.finish()
+    assert whole == clean("".join(deltas))
     for part in said:
         part.encode()
-    assert joiner.end() == ""
+    assert joiner.finish() == ""
 
 
 def test_a_pair_split_between_deltas_is_joined():
-    joiner = codec.SurrogateJoiner()
-    assert [joiner.feed("a\ud83d"), joiner.feed(""), joiner.feed("\ude00b"), joiner.end()] == ["a", "", "😀b", ""]
+    joiner = SurrogateJoiner()
+    assert [joiner.feed("a\ud83d"), joiner.feed(""), joiner.feed("\ude00b"), joiner.finish()] == ["a", "", "😀b", ""]
