@@ -298,18 +298,3 @@ def _without_nulls(value: Any, kind: Any) -> Any:
     if isinstance(value, list) and (inner := _inner(kind)) is not Any:
         return [_without_nulls(item, inner) for item in value]
     return value
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _repair(found: re.Match[str]) -> str:
-    high, low = found.groups()
-    if high is None:
-        return "\ufffd"
-    return chr(0x10000 + ((ord(high) - 0xD800) << 10) + (ord(low) - 0xDC00))
