@@ -1,6 +1,6 @@
 """Clients that read slowly, or not at all, cost themselves only (protocol law 8, §6.4).
 
-`WEGENT_SLOW_READERS=long` is the long form: 1,000 clients and a stream of 50 MB, in some four minutes.
+`WEGENT_SLOW_READERS=long` is the long form: 1,000 clients and a stream of 50 MB, in some seven minutes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tests.e2e.serving import Server, serving
 from wegent.transports.ws import TEXT
 
 LONG = os.environ.get("WEGENT_SLOW_READERS") == "long"
-CLIENTS, MEGABYTES, RATE = (1_000, 50, 1_000) if LONG else (200, 8, 2_500)  # RATE in lines a second
+CLIENTS, MEGABYTES, RATE = (1_000, 50, 500) if LONG else (200, 8, 2_500)  # RATE in lines a second
 LINES = MEGABYTES * 1_000_000 // stamping.LINE
-P99_RATIO, P99_NOISE = (1.2, 0.0) if LONG else (3.0, 0.1)
+P99_RATIO, P99_NOISE = (1.2, 0.0) if LONG else (3.0, 0.5)
 ATTEMPTS = 3
 """On a machine that has other work, all readers are slow now and then, and the two runs cannot be compared."""
 GROWTH = 16 * 1024
