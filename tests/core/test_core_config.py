@@ -107,3 +107,14 @@ def test_a_file_that_is_none_is_an_error_with_a_sentence(tmp_path):
 
 def test_an_unknown_section_suggests_the_nearest():
     assert "did you mean 'storage'" in unknown_section("storege", ["storage", "http"]).sentence
+
+
+def test_a_text_that_looks_like_a_number_stays_as_it_was_written():
+    @frozen
+    class Config:
+        password: Secret | None = None
+        name: str = ""
+        count: int = 0
+
+    tree = merge(from_environment({"WEGENT__DB__PASSWORD": "1.10"}), from_settings(["db.name=007", "db.count=7"]))
+    assert build(Config, tree["db"], "db") == Config(password=Secret("1.10"), name="007", count=7)

@@ -87,11 +87,25 @@ def _put(tree: Tree, path: list[str], value: str, source: str) -> None:
     tree[path[-1]] = _literal(value)
 
 
-def _literal(value: str) -> Any:
+class _AsWritten:
+    """A value that reads as something other than text, with the way it was written: a password may be 1.10."""
+
+    def __init__(self, text: str, value: Any) -> None:
+        self.text = text
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return bool((other.value if isinstance(other, _AsWritten) else other) == self.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _literal(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {value}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return value
+        return text
+    return value if isinstance(value, (str, bool, list, dict)) else _AsWritten(text, value)
 
 
 def build(cls: type[T], data: Mapping[str, Any], section: str) -> T:
@@ -145,6 +159,7 @@ def _resolve(value: Any, path: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
+    value = _as_meant(hint, value)
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -172,6 +187,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return value
     message = f"{path} takes {_name(hint)}, not {value!r}"
     raise ConfigError(message)
+
+
+def _as_meant(hint: Any, value: Any) -> Any:
+    """The text or the value of what was written; of a union each member looks for itself."""
+    if not isinstance(value, _AsWritten) or get_origin(hint) in (Union, UnionType):
+        return value
+    return value.text if hint in (str, Secret) else value.value
 
 
 def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
