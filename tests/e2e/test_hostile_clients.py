@@ -296,9 +296,14 @@ def test_lone_surrogates_in_a_message_are_refused_and_the_connection_goes_on(hou
 # tokens
 
 
-def forged(house: Server, token: str) -> dict[str, str]:
-    claims = jwt.decode(token, options={"verify_signature": False})
+def claims_and_secret(house: Server, token: str) -> tuple[dict[str, Any], str]:
+    """What the token claims, and what such tokens are signed with."""
     secret = next(path for path in house.data.iterdir() if "secret" in path.name).read_text().strip()
+    return jwt.decode(token, options={"verify_signature": False}), secret
+
+
+def forged(house: Server, token: str) -> dict[str, str]:
+    claims, secret = claims_and_secret(house, token)
     now = int(time.time())
     header, body, signature = token.split(".")
     return {
@@ -340,6 +345,20 @@ def test_forged_tokens_open_nothing_anywhere(house: Server, token: str) -> None:
         if bad.isascii():
             answer = httpx.get(f"{house.url}/api/v1/tasks", headers={"Authorization": f"Bearer {bad}"})
             assert answer.status_code in (401, 403), name
+
+
+def test_a_token_that_ends_ends_its_connections_by_the_servers_clock(house: Server, token: str) -> None:
+    claims, secret = claims_and_secret(house, token)
+    short = jwt.encode({**claims, "exp": int(time.time()) + 3}, secret, "HS256")
+    with Raw(house, short) as refreshed, Raw(house, short) as raw, Engine(house) as engine:
+        assert engine.connect(short).startswith("40/chat,")
+        assert refreshed.call("auth:refresh", {"token": token})["success"]
+        assert raw.event("auth:error")["code"] == "TOKEN_EXPIRED"
+        assert raw.closing() == (4401, "Token expired")
+        told, left = engine.ends()
+        assert told.startswith('42/chat,["auth:error",')
+        assert left == "41/chat,"
+        assert refreshed.call("task:leave", {"task_id": 1}) == {"success": True}
 
 
 # other people's ids
