@@ -11,6 +11,17 @@ let paused = false;
 
 const ask = (event, payload) => socket.timeout(20000).emitWithAck(event, payload);
 
+// What follows an ack may come in the same read: `apply` is called before it is looked at, as a promise would not be.
+function askThen(event, payload, apply) {
+  return new Promise((resolve, reject) => {
+    socket.timeout(20000).emit(event, payload, (error, answer) => {
+      if (error) return reject(error);
+      apply(answer);
+      resolve(answer);
+    });
+  });
+}
+
 function ending() {
   return new Promise((resolve) => socket.once("chat:done", resolve));
 }
@@ -37,13 +48,14 @@ function pause() {
   setTimeout(() => tcp.resume(), 1500);
 }
 
-async function joinAgain() {
+function joinAgain() {
   seen.joins += 1;
-  const joined = await ask("task:join", { task_id: run.task_id, after_revision: revision });
-  revision = joined.revision;
-  const row = joined.subtasks.find((each) => each.id === run.assistant_subtask_id);
-  if (joined.streaming !== null) seen.text = joined.streaming.cached_content;
-  else if (row) seen.text = row.result.value;
+  return askThen("task:join", { task_id: run.task_id, after_revision: revision }, (joined) => {
+    revision = joined.revision;
+    const row = joined.subtasks.find((each) => each.id === run.assistant_subtask_id);
+    if (joined.streaming !== null) seen.text = joined.streaming.cached_content;
+    else if (row) seen.text = row.result.value;
+  });
 }
 
 async function main() {
@@ -58,7 +70,8 @@ async function main() {
   socket.on("connect", joinAgain);
   socket.on("disconnect", (reason) => seen.disconnects.push(reason));
   const last = ending();
-  run = await ask("chat:send", { task_id: sent.task_id, team_id: Number(team), message: "/long 2500" });
+  const message = { task_id: sent.task_id, team_id: Number(team), message: "/long 2500" };
+  await askThen("chat:send", message, (answer) => (run = answer));
   seen.ending = await last;
   process.stdout.write(JSON.stringify({ ...seen, task_id: run.task_id }), () => process.exit(0));
 }
