@@ -16,6 +16,10 @@ import socketio
 
 from tests.e2e.serving import Server, serving, until
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning"
+)  # the stock client's, see `leftovers`
+
 
 class Viewer:
     """A stock client that reconnects by itself and joins its task again, as front ends do."""
