@@ -263,8 +263,8 @@ class ChatStart:
 
 
 @frozen(kw_only=True)
-class ChatDone:
-    """`chat:done`: an attempt COMPLETED; `offset` is the length of its text."""
+class RunEnding:
+    """What every ending of an attempt says; `offset` is the length of its text, and what was streamed is kept."""
 
     task_id: int
     subtask_id: int
@@ -276,31 +276,21 @@ class ChatDone:
 
 
 @frozen(kw_only=True)
-class ChatError:
-    """`chat:error`: an attempt FAILED; what was streamed is kept."""
+class ChatDone(RunEnding):
+    """`chat:done`: an attempt COMPLETED."""
 
-    task_id: int
-    subtask_id: int
-    message_id: int
-    attempt: int
-    revision: int
-    offset: int
-    result: RunResult
+
+@frozen(kw_only=True)
+class ChatError(RunEnding):
+    """`chat:error`: an attempt FAILED."""
+
     error: str
     type: ErrorType
 
 
 @frozen(kw_only=True)
-class ChatCancelled:
-    """`chat:cancelled`: an attempt was CANCELLED; what was streamed is kept."""
-
-    task_id: int
-    subtask_id: int
-    message_id: int
-    attempt: int
-    revision: int
-    offset: int
-    result: RunResult
+class ChatCancelled(RunEnding):
+    """`chat:cancelled`: an attempt was CANCELLED."""
 
 
 @frozen(kw_only=True)
