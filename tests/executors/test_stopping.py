@@ -84,6 +84,17 @@ async def test_work_that_no_step_ends_is_cancelled(autojump_clock):
     assert trio.current_time() == pytest.approx(7 + 11)
 
 
+async def test_work_that_does_not_see_the_end_is_cancelled_soon_after_it(autojump_clock):
+    async def gone():
+        await trio.sleep(2)
+
+    work = Work(stubborn=99)
+    with trio.move_on_after(7) as scope:
+        await stoppable(work.do, [work.step("ask"), work.step("kill")], gone)
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(7 + 2.5)
+
+
 async def test_wherever_it_is_cancelled_no_work_is_left(autojump_clock):
     async def attempt(cut):
         work = Work(seconds=3, last_words=1)

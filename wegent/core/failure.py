@@ -19,11 +19,11 @@ TYPE_LIMIT = 64
 
 def failed(stream: StreamId, error: Exception) -> Ending:
     """What went wrong, for the row and for the viewers; only foreseen errors speak for themselves."""
-    leaves = list(_leaves(error))
-    for leaf in leaves:
+    found = list(leaves(error))
+    for leaf in found:
         if isinstance(leaf, RunFailed):
             return Ending(EndingStatus.FAILED, _sentence(leaf), clean(str(leaf.type))[:TYPE_LIMIT])
-    for leaf in leaves:
+    for leaf in found:
         if isinstance(leaf, WegentError):
             return Ending(EndingStatus.FAILED, _sentence(leaf), "internal")
         if isinstance(leaf, trio.TooSlowError):
@@ -36,9 +36,10 @@ def _sentence(error: WegentError) -> str:
     return clean(error.sentence)[:SENTENCE_LIMIT]
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors that an exception is made of, however its groups are nested."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error

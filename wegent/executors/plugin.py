@@ -1,18 +1,22 @@
-"""The Chat Shell as a plugin: in the server's process, or as a service of its own by URL."""
+"""Executors as plugins: the Chat Shell, in the server's process or as a service by URL; `local`; `process`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from wegent.core.config import Secret
+from wegent.core.kernel import Worker
 from wegent.core.ports.executor import Executor
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.engines.remote import RemoteConfig, RemoteEngine
 from wegent.executors.chat_shell import ChatShell, RemoteChatShell
+from wegent.executors.local import LocalExecutor
+from wegent.executors.process import ProcessExecutor, ProcessOptions
+from wegent.executors.workspace import GitOptions, Workspaces
 from wegent.protocol.limits import MAX_CONCURRENT_CHATS
 from wegent.server.ports.engine import Engine
 from wegent.server.teams import CHAT_SHELL
@@ -47,3 +51,54 @@ class ChatShellPlugin(Plugin):
         async with RemoteEngine.open(RemoteConfig(url=config.url, token=config.token)) as service:
             task_status.started([Provision(Executor, RemoteChatShell(service), CHAT_SHELL)])
             await trio.sleep_forever()
+
+
+@frozen
+class LocalConfig:
+    """`agents` are functions (`module:function`) by shell type; `git` tells what may be cloned for them."""
+
+    agents: Mapping[str, str] = field(factory=dict)
+    git: GitOptions = field(factory=GitOptions)
+
+
+class LocalPlugin(Plugin):
+    """Agents in the server's own process (protocol §7.3)."""
+
+    name = "local"
+    provides: ClassVar[tuple[type[Any], ...]] = (Executor,)
+    Config = LocalConfig
+
+    async def run(self, config: LocalConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+        """Nothing but the executor."""
+        executor = LocalExecutor(_workspaces(deps, config.git), config.agents)
+        await executor.reclaim()
+        task_status.started([Provision(Executor, executor, self.name)])
+        await trio.sleep_forever()
+
+
+@frozen
+class ProcessConfig(ProcessOptions):
+    """As `ProcessOptions`; `git` tells what may be cloned."""
+
+    git: GitOptions = field(factory=GitOptions)
+
+
+class ProcessPlugin(Plugin):
+    """Agents in child processes (protocol §7.3)."""
+
+    name = "process"
+    provides: ClassVar[tuple[type[Any], ...]] = (Executor,)
+    Config = ProcessConfig
+
+    async def run(
+        self, config: ProcessConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
+    ) -> None:
+        """Nothing but the executor."""
+        executor = ProcessExecutor(_workspaces(deps, config.git), config)
+        await executor.reclaim()
+        task_status.started([Provision(Executor, executor, self.name)])
+        await trio.sleep_forever()
+
+
+def _workspaces(deps: Deps, git: GitOptions) -> Workspaces:
+    return Workspaces(deps.one(Worker).data / "workspaces", git)

@@ -9,6 +9,8 @@ import trio
 from attrs import frozen
 
 T = TypeVar("T")
+LAST_WORDS_S = 0.5
+"""How long work may still take in what was said, once there is nothing more to stop."""
 
 
 @frozen
@@ -19,11 +21,14 @@ class Step:
     seconds: float
 
 
-async def stoppable(work: Callable[[], Awaitable[T]], steps: Sequence[Step]) -> T:
+async def stoppable(
+    work: Callable[[], Awaitable[T]], steps: Sequence[Step], gone: Callable[[], Awaitable[object]] | None = None
+) -> T:
     """Do `work`. Cancelled from outside, take one step after the other until it ends; after the last, cancel it.
 
-    `work` runs shielded, so that it hears the end of what it talks to: no longer than all steps have seconds. Then
-    Cancelled goes on, whatever `work` returned or raised meanwhile.
+    `work` runs shielded, so that it hears the end of what it talks to: no longer than all steps have seconds, and not
+    much longer than `gone` takes to return, which waits until there is nothing left to stop. Then Cancelled goes on,
+    whatever `work` returned or raised meanwhile.
     """
     ended = trio.Event()
     results: list[T] = []
@@ -45,7 +50,7 @@ async def stoppable(work: Callable[[], Awaitable[T]], steps: Sequence[Step]) -> 
             await ended.wait()
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
-                await _take(steps, ended)
+                await _stop(steps, ended, gone or trio.sleep_forever)
             scope.cancel()
             raise
     if failures:
@@ -53,9 +58,18 @@ async def stoppable(work: Callable[[], Awaitable[T]], steps: Sequence[Step]) -> 
     return results[0]
 
 
-async def _take(steps: Sequence[Step], ended: trio.Event) -> None:
+async def _stop(steps: Sequence[Step], ended: trio.Event, gone: Callable[[], Awaitable[object]]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_take, steps, ended, nursery.cancel_scope)
+        await gone()
+        nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS_S
+
+
+async def _take(steps: Sequence[Step], ended: trio.Event, scope: trio.CancelScope) -> None:
     for step in steps:
-        with trio.move_on_after(step.seconds):
+        with trio.move_on_after(step.seconds) as waiting:
             await step.act()
             await ended.wait()
-            return
+        if not waiting.cancelled_caught:
+            break
+    scope.cancel()
