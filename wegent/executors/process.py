@@ -74,22 +74,28 @@ class ProcessExecutor(Executor):
         await self._workspaces.reclaim()
 
     async def _work(self, job: Job, child: Child, talk: Conversation) -> Outcome:
+        outcomes: list[Outcome] = []
+        failures: list[RunFailed] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_log_errors, job, child.stderr)
-            outcome = None
+            nursery.start_soon(_guard, child, failures, nursery.cancel_scope)
             try:
-                outcome = await talk.run()
-                failure = None if outcome else without_a_word(await child.ended())
+                outcomes += await self._hear(child, talk, nursery)
             except RunFailed as error:
-                failure = error
-            if failure is None:
-                nursery.start_soon(_ignore, child.stdout)
-                with trio.move_on_after(self._options.exit):
-                    await child.ended()
+                failures.append(error)
             nursery.cancel_scope.cancel()
-        if failure is not None or outcome is None:
-            raise failure or AssertionError
-        return outcome
+        if not outcomes:
+            raise failures[0]
+        return outcomes[0]
+
+    async def _hear(self, child: Child, talk: Conversation, nursery: trio.Nursery) -> list[Outcome]:
+        outcome = await talk.run()
+        if outcome is None:
+            raise without_a_word(await child.ended())
+        nursery.start_soon(_ignore, child.stdout)
+        with trio.move_on_after(self._options.exit):
+            await child.gone()
+        return [outcome]
 
     def _program(self, shell_type: str) -> Sequence[str]:
         if program := self._options.commands.get(shell_type):
@@ -102,6 +108,15 @@ class ProcessExecutor(Executor):
     def _environment(self, job: Job) -> dict[str, str]:
         base = plain(self._options.pass_environment)
         return {**base, **self._options.environment, MARK: str(job.task_id)}
+
+
+async def _guard(child: Child, failures: list[RunFailed], scope: trio.CancelScope) -> None:
+    """A runner without a keeper is not waited for: what is left of it may hold its streams open for ever."""
+    try:
+        await child.ended()
+    except RunFailed as error:
+        failures.append(error)
+        scope.cancel()
 
 
 async def _ignore(stream: trio.abc.ReceiveStream) -> None:
