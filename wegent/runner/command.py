@@ -38,7 +38,7 @@ async def run(job: Job, sink: Sink) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=job.folder,
-        env=for_commands(),
+        env=for_commands(job.task_id),
         start_new_session=True,
     )
     assert process.stdout is not None

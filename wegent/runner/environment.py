@@ -16,6 +16,6 @@ def plain(also: Iterable[str] = ()) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
 
 
-def for_commands() -> dict[str, str]:
-    """What a command of this run may see: everything, if this process's environment was made for the run."""
-    return dict(os.environ) if MARK in os.environ else plain()
+def for_commands(task_id: int) -> dict[str, str]:
+    """What a command of a run may see: everything, if this process's environment was made for the run."""
+    return dict(os.environ) if MARK in os.environ else {**plain(), MARK: str(task_id)}
