@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 MARK = "WEGENT_TASK_ID"
 """Set where an environment was made for a run: all of it is meant for what runs there."""
-PASSED = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"})
+PASSED = frozenset(
+    {"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
+)
 
 
 def plain(also: Iterable[str] = ()) -> dict[str, str]:
