@@ -12,7 +12,7 @@ from attrs import asdict, frozen
 
 from bench.plugin.pace import Pace, token
 from bench.plugin.seed import STREAM_TEAM
-from wegent.core.model import CONTENT, StreamId
+from wegent.core.model import StreamId
 from wegent.core.namespaces import Ack, Namespace, Namespaces
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.sessions import Session
@@ -99,4 +99,4 @@ async def publish(streams: Streams, ids: Sequence[StreamId], what: Start) -> Non
     pace = Pace(what.rate * what.rooms)
     for k in range(what.count * what.rooms):
         at = await pace.wait(k)
-        await streams.append(replicas[k % what.rooms], {CONTENT: token(at, what.size)}, ())
+        streams.say(replicas[k % what.rooms], token(at, what.size))

@@ -7,6 +7,7 @@ import time
 import trio
 
 BATCH = 32  # tokens before others get a turn while behind
+LEAST = 0.001  # seconds of a sleep: what has become due meanwhile comes together
 
 
 def token(at: int, size: int) -> str:
@@ -29,7 +30,7 @@ class Pace:
         due = self._start + int(k * self._interval)
         ahead = due - time.monotonic_ns()
         if ahead > 0:
-            await trio.sleep(ahead / 1e9)
+            await trio.sleep(max(LEAST, ahead / 1e9))
         elif k % BATCH == 0:
             await trio.lowlevel.checkpoint()
         return due

@@ -11,38 +11,7 @@ from bench.servers import Running, Server
 ROOMS, VIEWERS = 500, 2
 P99_MS = 100
 SHOWN = (20, 50, 100, 200)  # rates whose p99 is told for every server
-LADDER = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    10,
-    15,
-    20,
-    25,
-    30,
-    35,
-    40,
-    45,
-    50,
-    60,
-    70,
-    80,
-    90,
-    100,
-    110,
-    120,
-    130,
-    140,
-    150,
-    160,
-    170,
-    180,
-    190,
-    200,
-)
+LADDER = (1, 2, 3, 4, 5, 7, *range(10, 50, 5), *range(50, 200, 10), *range(200, 400, 20), *range(400, 1001, 50))
 GUESSES = {"python-socketio": 15.0, "node": 50.0, "wegent": 100.0, "c": 100.0}
 
 

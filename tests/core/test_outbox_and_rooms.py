@@ -9,7 +9,7 @@ from wegent.core.errors import StoreAway
 from wegent.core.instruments import Registry
 from wegent.core.model import Ending, EndingStatus, StreamId, Text, Value
 from wegent.core.namespaces import Namespace
-from wegent.core.outbox import MOST_CURSORS, Drain, Outbox, OutboxLimits
+from wegent.core.outbox import MOST_CURSORS, NOT, Drain, Outbox, OutboxLimits
 from wegent.core.replica import Replica
 from wegent.core.rooms import HELD_LIMIT, Rooms
 from wegent.core.sessions import Connection, Sessions
@@ -109,7 +109,7 @@ def test_a_drain_is_told_once_until_it_says_so():
     box.put(b"x")
     assert drain.times == 1
     box.take(100)
-    box.scheduled = False
+    box.scheduled = NOT
     box.put(b"y")
     assert drain.times == 2
 

@@ -12,9 +12,12 @@ from wegent.core.model import CONTENT, StreamId, Value
 if TYPE_CHECKING:
     from wegent.core.ports.wire import Wire
     from wegent.core.replica import Replica
+    from wegent.core.rooms import Room
 
 FRAME_BUDGET = 500_000
 """Bytes of text and values in one chunk; what surrounds them fits below the limit of a frame, 512 KiB."""
+JOINED = 512
+"""Code points of a delta from which on nothing is joined to it."""
 
 
 @frozen
@@ -131,22 +134,63 @@ class Emission:
         return frame
 
 
-class Delta(Emission):
-    """A chunk on its way to a room: what receivers get who are not behind."""
+class Delta:
+    """A chunk on its way to a room: what receivers get who are not behind.
 
-    __slots__ = ("chunk", "render", "replica", "room")
+    A short one of content alone takes in what follows it, as long as nobody's copy has become bytes: under load a
+    stream's tokens leave together, and each costs the same however many hear it.
+    """
+
+    __slots__ = (
+        "_frames", "_left", "_more", "_room", "_turn", "chunk", "namespace", "render", "replica", "room", "size",
+    )  # fmt: skip
 
     def __init__(self, replica: Replica, chunk: Chunk, render: Render, namespace: str, room: str) -> None:
-        event, payload = render(chunk)
-        super().__init__(namespace, event, payload)
         self.replica = replica
         self.chunk = chunk
         self.render = render
+        self.namespace = namespace
         self.room = room
+        self.size = 0
+        """What it may become, in bytes; 0: nothing else than it is."""
+        self._frames: dict[Wire, bytes] = {}
+        self._more: list[str] = []
+        self._room: Room | None = None
+        self._left = self._turn = 0
+        if not chunk.values and len(chunk.texts) == 1 and CONTENT in chunk.texts:
+            length = len(chunk.texts[CONTENT][1])
+            if length < JOINED:
+                self.size, self._left = length + JOINED, JOINED - length
+
+    def keep_open(self, room: Room) -> Delta:
+        """Take more in from now on, while the room stays as it is."""
+        self._room, self._turn = room, room.turn
+        return self
+
+    def join(self, text: str) -> bool:
+        """Take in content that follows, for all who have this queued; False: too late, tell it by itself."""
+        room = self._room
+        if room is None or room.turn != self._turn:
+            return False
+        self._more.append(text)
+        self._left -= len(text)
+        if self._left <= 0:
+            self._close()
+        return True
 
     def spell(self, wire: Wire) -> bytes:
-        """The chunk's bytes on this wire."""
+        """The chunk's bytes on this wire; it takes nothing in any more."""
         frame = self._frames.get(wire)
         if frame is None:
-            frame = self._frames[wire] = wire.plain(self.namespace, self.event, self.payload)
+            self._close()
+            event, payload = self.render(self.chunk)
+            frame = self._frames[wire] = wire.plain(self.namespace, event, payload)
         return frame
+
+    def _close(self) -> None:
+        self._room = None
+        if self._more:
+            offset, text = self.chunk.texts[CONTENT]
+            text = "".join((text, *self._more))
+            self.chunk = Chunk(self.chunk.stream, {CONTENT: (offset, text)}, (), self.chunk.length)
+            self._more = []

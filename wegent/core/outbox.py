@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from wegent.core.catchup import CatchUp
+from wegent.core.catchup import CatchUp, Delta
 
 if TYPE_CHECKING:
-    from wegent.core.catchup import Delta
     from wegent.core.model import StreamId
     from wegent.core.ports.wire import Wire
 
 
+NOT, SOON, NOW = range(3)
+"""Whether, and when, a drain will take from an outbox: SOON where only text waits."""
 MOST_CURSORS = 64
 """Streams, or parts of one, that may wait for one connection to read them."""
 
@@ -35,7 +36,11 @@ class Drain(ABC):
 
     @abstractmethod
     def notify(self, outbox: Outbox) -> None:
-        """There is something to take. Not called again until `scheduled` was set to False by the drain."""
+        """There is something to take. Not called again until `scheduled` was set to NOT by the drain."""
+
+    def notify_text(self, outbox: Outbox) -> None:
+        """There is text to take, which may wait for more where that saves work; `notify` may follow."""
+        outbox.schedule()
 
 
 class Outbox:
@@ -54,9 +59,9 @@ class Outbox:
         """`overflow` is plain and ends the connection; it may be called more than once."""
         self.wire = wire
         self.limits = limits
-        self.queue: list[bytes | CatchUp] = []
+        self.queue: list[bytes | Delta | CatchUp] = []
         self.size = 0
-        self.scheduled = False
+        self.scheduled = NOT
         self.drain: Drain | None = None
         self.lagging: dict[StreamId, CatchUp] | None = None
         self._cursors = 0
@@ -65,21 +70,27 @@ class Outbox:
     def attach(self, drain: Drain) -> None:
         """Let `drain` have what waits here, and all that follows."""
         self.drain = drain
-        self.scheduled = False
+        self.scheduled = NOT
         if self.queue:
             self.schedule()
 
     def schedule(self) -> None:
         """Tell the drain, unless it knows."""
-        if not self.scheduled and self.drain is not None:
-            self.scheduled = True
+        if self.scheduled != NOW and self.drain is not None:
+            self.scheduled = NOW
             self.drain.notify(self)
+
+    def schedule_text(self) -> None:
+        """Tell the drain of text, unless it knows."""
+        if not self.scheduled and self.drain is not None:
+            self.scheduled = SOON
+            self.drain.notify_text(self)
 
     def put(self, frame: bytes) -> None:
         """Queue an event or an ack. Past the hard limit the connection is given up."""
         self.queue.append(frame)
         self.size += len(frame)
-        if not self.scheduled:
+        if self.scheduled != NOW:
             self.schedule()
         if self.size > self.limits.hard:
             self._overflow()
@@ -133,12 +144,11 @@ class Outbox:
         """Frames to be written next, in order: at least one if anything waits, and no more once `limit` bytes are
         reached. They are gone from here: the drain answers for them.
         """
-        if not self._cursors and self.size <= limit:
-            frames = self.queue
-            self.queue = []
-            self.size = 0
-            return frames  # type: ignore[return-value]  # without cursors there is nothing but bytes
-        return self._take_some(limit)
+        if self._cursors or self.size > limit:
+            return self._take_some(limit)
+        queue, self.queue, self.size = self.queue, [], 0
+        wire = self.wire
+        return [item if type(item) is bytes else item.spell(wire) for item in queue]  # type: ignore[union-attr]
 
     def _take_some(self, limit: int) -> list[bytes]:
         frames: list[bytes] = []
@@ -156,11 +166,12 @@ class Outbox:
                     break
                 self._caught_up(item)
             else:
-                if total and total + len(item) > limit:
+                frame = item.spell(self.wire) if isinstance(item, Delta) else item
+                if total and total + len(frame) > limit:
                     break
-                frames.append(item)
-                total += len(item)
-                self.size -= len(item)
+                frames.append(frame)
+                total += len(frame)
+                self.size -= _size(item)
             taken += 1
         del self.queue[:taken]
         return frames
@@ -172,9 +183,17 @@ class Outbox:
             del self.lagging[stream]
             self.lagging = self.lagging or None
 
+    def recount(self) -> None:
+        """The queue was changed by hand."""
+        self.size = sum(0 if isinstance(item, CatchUp) else _size(item) for item in self.queue)
+
     def clear(self) -> None:
         """Forget what waits: the client will come back for it. What is put next is taken next."""
         self.queue.clear()
         self.size = 0
         self._cursors = 0
         self.lagging = None
+
+
+def _size(item: bytes | Delta) -> int:
+    return item.size if isinstance(item, Delta) else len(item)

@@ -54,18 +54,33 @@ class Replica:
             OffsetMismatch: a text starts past its channel's end, or differs from what is there.
             Sealed: the stream has ended.
         """
-        if self.ending is not None:
-            message = "the stream has ended"
-            raise Sealed(message)
+        self._check()
         for entry in entries:
             if isinstance(entry, Text):
-                self._append(entry)
+                self._apply(entry)
             else:
                 known = self.values.get(entry.key)
                 if known is None or known.version < entry.version:
                     self.values[entry.key] = entry
 
-    def _append(self, entry: Text) -> None:
+    def append(self, text: str) -> None:
+        """Add to the end of the content channel.
+
+        Raises:
+            Sealed: the stream has ended.
+        """
+        self._check()
+        buffer = self.texts.get(CONTENT)
+        if buffer is None:
+            buffer = self.texts[CONTENT] = TextBuffer()
+        buffer.append(text)
+
+    def _check(self) -> None:
+        if self.ending is not None:
+            message = "the stream has ended"
+            raise Sealed(message)
+
+    def _apply(self, entry: Text) -> None:
         buffer = self.texts.get(entry.channel)
         if buffer is None:
             buffer = self.texts[entry.channel] = TextBuffer()

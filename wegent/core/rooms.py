@@ -24,9 +24,11 @@ HELD_LIMIT = 1_048_576
 class Room:
     """The members of one room: those who get everything, by wire, and those who are joining."""
 
-    __slots__ = ("joining", "live", "name", "namespace")
+    __slots__ = ("joining", "live", "name", "namespace", "turn")
 
     def __init__(self, namespace: str, name: str) -> None:
+        self.turn = 0
+        """Grows with whatever text that is told later must not be joined over: who is in the room, and events."""
         self.namespace = namespace
         self.name = name
         self.live: dict[Wire, dict[Outbox, Session]] = {}
@@ -34,10 +36,12 @@ class Room:
 
     def add(self, session: Session) -> None:
         """Make the session a member that gets everything from now on."""
+        self.turn += 1
         self.live.setdefault(session.outbox.wire, {})[session.outbox] = session
 
     def discard(self, session: Session) -> bool:
         """Take a live member out; whether it was one."""
+        self.turn += 1
         boxes = self.live.get(session.outbox.wire)
         if boxes is None or boxes.pop(session.outbox, None) is None:
             return False
@@ -119,6 +123,7 @@ class Rooms:
         if room is None:
             return
         self._events.value += 1
+        room.turn += 1
         emission = Emission(namespace, event, payload)
         other = self._rooms.get((namespace, behind)) if behind is not None else None
         held = other.joining if other is not None else {}
@@ -133,29 +138,33 @@ class Rooms:
             if session is not skip:
                 joining.hold(emission, revision, stream)
 
-    def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> None:
-        """Tell the room what a stream has just said; the replica holds it already (protocol law 1)."""
+    def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> Delta | None:
+        """Tell the room what a stream has just said; the replica holds it already (protocol law 1).
+
+        Returns the delta where content that follows may be joined to it.
+        """
         room = self._rooms.get((namespace, name))
         if room is None:
-            return
+            return None
         self._deltas.value += 1
         delta = Delta(replica, chunk, render, namespace, name)
         slow: list[Outbox] = []
         for wire, boxes in room.live.items():
-            frame = delta.spell(wire)
-            size = len(frame)
+            item: bytes | Delta = delta if delta.size else delta.spell(wire)
+            size = delta.size or len(delta.spell(wire))
             for box in boxes:
                 if box.lagging is None and box.size < box.limits.high:
-                    box.queue.append(frame)
+                    box.queue.append(item)
                     box.size += size
                     if not box.scheduled:
-                        box.schedule()
+                        box.schedule_text()
                 else:
                     slow.append(box)
         for box in slow:  # one that overflows leaves at once
             box.put_delta(delta)
         for joining in room.joining.values():
             joining.miss(delta)
+        return delta.keep_open(room) if delta.size and not slow else None
 
     def _room(self, session: Session, name: str) -> Room:
         key = (session.namespace, name)
@@ -259,6 +268,7 @@ class Joining:
 
     def restart(self) -> None:
         """Forget what is held of the task's rows, which are about to be read anew."""
+        self.room.turn += 1
         self._held = [held for held in self._held if held.revision is None]
         self._cursors.clear()
         self._size = 0

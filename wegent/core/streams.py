@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from wegent.core.catchup import CatchUp, Chunk
-from wegent.core.model import Ending, Entry, StreamId, Text, Value
+from wegent.core.catchup import CatchUp, Chunk, Delta
+from wegent.core.model import CONTENT, Ending, Entry, StreamId, Text, Value
 from wegent.core.replica import Replica
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Streams:
         self._voice = voice
         self._keep = keep
         self._replicas: dict[StreamId, Replica] = {}
+        self._latest: dict[Replica, Delta | None] = {}
+        """What was told last of a stream, if more can be joined to it."""
 
     def __len__(self) -> int:
         return len(self._replicas)
@@ -72,18 +74,29 @@ class Streams:
 
     def append_now(self, replica: Replica, texts: Mapping[str, str], values: Sequence[Value]) -> None:
         """The same without waiting, where the log is `local`."""
+        if not values and len(texts) == 1 and CONTENT in texts:
+            self.say(replica, texts[CONTENT])
+            return
         placed, entries = _placed(replica, texts, values)
         self._log.append_now(replica.stream, entries)
         self._tell(replica, placed, values)
 
+    def say(self, replica: Replica, text: str) -> None:
+        """The same for text at the end of `content`: the way of tokens."""
+        self._log.append_text(replica, text)
+        latest = self._latest.get(replica)
+        if latest is None or not latest.join(text):
+            self._tell(replica, {CONTENT: (replica.length() - len(text), text)}, ())
+
     def _tell(self, replica: Replica, placed: Mapping[str, tuple[int, str]], values: Sequence[Value]) -> None:
         namespace, room = self._voice.room(replica.stream.task_id)
         chunk = Chunk(replica.stream, placed, tuple(values), replica.length())
-        self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
+        self._latest[replica] = self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
 
     async def end(self, replica: Replica, ending: Ending) -> None:
         """Seal the log; the replica stays for those who are still reading it."""
         replica.ending = ending
+        self._latest.pop(replica, None)
         stream = replica.stream
         self._timers.after(self._keep, lambda: self._forget(replica))
         await self._log.end(stream, ending, keep=self._keep)
@@ -95,6 +108,7 @@ class Streams:
             self._log.forget(replica.stream)
 
     def _forget(self, replica: Replica) -> None:
+        self._latest.pop(replica, None)
         if self._replicas.get(replica.stream) is replica:
             del self._replicas[replica.stream]
 

@@ -113,6 +113,10 @@ class MemoryStreamLog(StreamLog):
         """Add entries at once."""
         self.replica(stream).apply(entries)
 
+    def append_text(self, replica: Replica, text: str) -> None:
+        """Add content at once."""
+        replica.append(text)
+
     async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
         """What the stream holds."""
         await trio.lowlevel.checkpoint()

@@ -13,7 +13,7 @@ from wegent import codec
 from wegent.core.closing import SLOW, Close
 from wegent.core.errors import Overloaded, WegentError
 from wegent.core.namespaces import Namespace
-from wegent.core.outbox import Drain, Outbox, OutboxLimits
+from wegent.core.outbox import NOT, Drain, Outbox, OutboxLimits
 from wegent.core.ports.wire import Wire
 from wegent.core.sessions import Connection, Session, Sessions
 
@@ -86,7 +86,7 @@ class TaskDrain(Drain):
                     await self._wait_for(len(self._taken[0]))
                     self._deliver(self._taken.popleft())
             self._idle.set()
-            box.scheduled = False
+            box.scheduled = NOT
             await self._woken.wait()
 
     async def _wait_for(self, size: int) -> None:

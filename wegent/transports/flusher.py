@@ -1,7 +1,8 @@
 """Writes for all plain sockets: joins what waits for each into one non-blocking send, in short slices.
 
-Idle, a frame leaves at once. Loaded, the time that others take between two slices lets frames gather, so that one
-`send` carries many: the batch grows by itself with the load.
+Idle, a frame leaves at once. Loaded, text waits for a beat, at which each socket gets all of its in one `send`; the
+busier the loop, the longer from beat to beat (`core.load`). Everything else leaves as soon as it can, and takes with it
+the text before it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter_ns
+from math import inf
+from time import perf_counter, perf_counter_ns
 
 import trio
 
-from wegent.core.outbox import Drain, Outbox
+from wegent.core.load import Load
+from wegent.core.outbox import NOT, NOW, SOON, Drain, Outbox
 
 BATCH = 65_536
 """Bytes of one send at most, but for a single longer frame."""
@@ -25,27 +28,49 @@ STRIDE = 16
 class Flusher:
     """The one task that writes; `run` must be alive as long as writers are."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Load | None = None) -> None:
+        self.load = load or Load()
         self._dirty: deque[SocketWriter] = deque()
+        self._patient: list[SocketWriter] = []
         self._sleeper: trio.lowlevel.Task | None = None
+        self._gathered = trio.lowlevel.ParkingLot()
+        self._last_beat = -inf
         self._nursery: trio.Nursery | None = None
         self.blocked = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
+        with self.load.measured():
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._beat)
+                task_status.started()
+                await self._write()
+
+    async def _write(self) -> None:
+        others_since = perf_counter_ns()
+        while True:
+            now = perf_counter_ns()
+            self._slice(now + max(LEAST_SLICE, now - others_since))
             others_since = perf_counter_ns()
-            while True:
-                now = perf_counter_ns()
-                self._slice(now + max(LEAST_SLICE, now - others_since))
+            if self._dirty:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._sleep()
                 others_since = perf_counter_ns()
-                if self._dirty:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._sleep()
-                    others_since = perf_counter_ns()
+
+    async def _beat(self) -> None:
+        while True:
+            while not self._patient:
+                await self._gathered.park()
+            left = self._last_beat + self.load.rest - perf_counter()
+            if left > 0:
+                await trio.sleep(left)
+            self._last_beat = perf_counter()
+            writers, self._patient = self._patient, []
+            for writer in writers:
+                writer.hurry()
+            self._wake()
 
     def _slice(self, end: int) -> None:
         dirty = self._dirty
@@ -67,6 +92,20 @@ class Flusher:
     def enqueue(self, writer: SocketWriter) -> None:
         """There is something to write."""
         self._dirty.append(writer)
+        if self._sleeper is not None:
+            self._wake()
+
+    def enqueue_text(self, writer: SocketWriter) -> bool:
+        """There is text to write. False: not now, the writer's `hurry` is called at the next beat."""
+        if self.load.rest:
+            if not self._patient:
+                self._gathered.unpark()
+            self._patient.append(writer)
+            return False
+        self.enqueue(writer)
+        return True
+
+    def _wake(self) -> None:
         if self._sleeper is not None:
             task, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(task)
@@ -107,6 +146,16 @@ class SocketWriter(Drain):
         """There is something to take."""
         self._flusher.enqueue(self)
 
+    def notify_text(self, outbox: Outbox) -> None:
+        """There is text to take, which may wait for the next beat."""
+        if self._flusher.enqueue_text(self):
+            outbox.scheduled = NOW
+
+    def hurry(self) -> None:
+        """The beat: what has waited must wait no more, unless it is gone already."""
+        if self._box.scheduled == SOON:
+            self._box.schedule()
+
     def flush(self) -> None:
         """One send of what waits; the outbox counts as scheduled until the socket has taken all of it."""
         box = self._box
@@ -145,7 +194,7 @@ class SocketWriter(Drain):
 
     def _settle(self) -> None:
         box = self._box
-        box.scheduled = False
+        box.scheduled = NOT
         if box.queue:
             box.schedule()
         elif self._idle is not None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from wegent.core.model import Ending, Entry, Snapshot, StreamId
+from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text
 from wegent.core.replica import Replica
 
 
@@ -45,6 +45,10 @@ class StreamLog(ABC):
     def append_now(self, stream: StreamId, entries: Sequence[Entry]) -> None:
         """As `append`, of a local log."""
         raise NotImplementedError
+
+    def append_text(self, replica: Replica, text: str) -> None:
+        """As `append_now`, of text at the end of the content channel of a local log's own copy: the way of tokens."""
+        self.append_now(replica.stream, (Text(CONTENT, replica.length(), text),))
 
     def replica(self, stream: StreamId) -> Replica:
         """A local log's own copy, made where it is not there yet, and changed by appending alone."""

@@ -12,9 +12,8 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from wegent.core.catchup import CatchUp
 from wegent.core.closing import NO_PONG, SLOW, Close
-from wegent.core.outbox import Drain, Outbox, OutboxLimits
+from wegent.core.outbox import NOT, Drain, Outbox, OutboxLimits
 from wegent.core.sessions import Connection, Sessions
 from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
@@ -163,14 +162,14 @@ class EngineSession(Connection):
         try:
             while self.transport == POLLING and not (self.outbox.queue or self.closing or self.probed):
                 self._drain.arrived = trio.Event()
-                self.outbox.scheduled = False
+                self.outbox.scheduled = NOT
                 await self._drain.arrived.wait()
         finally:
             self.polling = False
         if self.transport != POLLING:
             return NOOP
         pieces = self.outbox.take(limit)
-        self.outbox.scheduled = False
+        self.outbox.scheduled = NOT
         if self.closing and not self.outbox.queue:
             self._finish()
         return payload.SEPARATOR.join(pieces) if pieces else NOOP
@@ -188,8 +187,8 @@ class EngineSession(Connection):
         self.transport = WEBSOCKET
         self.plain = plain
         box = self.outbox
-        box.queue = [item if isinstance(item, CatchUp) else piece_as_frames(item) for item in box.queue]
-        box.size = sum(len(item) for item in box.queue if isinstance(item, bytes))
+        box.queue = [piece_as_frames(item) if isinstance(item, bytes) else item for item in box.queue]
+        box.recount()
         self.rewire(FRAMES)
         plain.attach(self.services.flusher, box)
         self._drain.arrived.set()
