@@ -24,6 +24,8 @@ class Load(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.busy = 0.0
+        self.need = 0.0
+        """From 0, while there is time to spare, to 1, where there is none: how much it is worth to wait and join."""
         self.rest = 0.0
         """Seconds that work may wait for more of its kind; 0 while there is time to spare."""
         self._idle = 0.0
@@ -57,4 +59,5 @@ class Load(trio.abc.Instrument):
         """Take in that the loop waited `idle` of `passed` seconds."""
         share = 1.0 - min(1.0, idle / passed)
         self.busy += (share - self.busy) * min(1.0, passed / MEMORY)
-        self.rest = LONGEST * min(1.0, max(0.0, (self.busy - SPARE) / (FULL - SPARE)))
+        self.need = min(1.0, max(0.0, (self.busy - SPARE) / (FULL - SPARE)))
+        self.rest = LONGEST * self.need

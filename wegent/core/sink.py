@@ -76,6 +76,14 @@ class StreamSink(Sink):
         self._add(THINKING, delta)
         await self._wait_for_room()
 
+    def text_now(self, delta: str) -> bool:
+        """Append to the `content` channel, if the log is here and nothing waits to be appended before."""
+        return self._append_now(CONTENT, delta)
+
+    def thinking_now(self, delta: str) -> bool:
+        """Append to the `thinking` channel, likewise."""
+        return self._append_now(THINKING, delta)
+
     async def block(self, block: Mapping[str, Any]) -> None:
         """Set a block; see the port."""
         block_id = block.get("id")
@@ -173,12 +181,26 @@ class StreamSink(Sink):
         """Why the run must fail, whatever its executor makes of it: it wrote more than is kept."""
         return self._failure
 
+    def _append_now(self, channel: str, delta: str) -> bool:
+        waits = self._size or self._values or self._in_flight
+        if waits or self._closed or not self._streams.local or len(delta) >= min(self._left, PIECE):
+            return False
+        if text := self._joined(channel, delta):
+            self._left -= len(text)
+            self._length += len(text) if channel == CONTENT else 0
+            self._told_first()
+            self._streams.append_now(self._replica, {channel: text}, ())
+        return True
+
     def _add(self, channel: str, delta: str) -> None:
+        if delta := self._joined(channel, delta):
+            self._queue(channel, delta)
+
+    def _joined(self, channel: str, delta: str) -> str:
         joiner = self._joiners.get(channel)
         if joiner is None:
             joiner = self._joiners[channel] = SurrogateJoiner()
-        if delta := joiner.feed(delta):
-            self._queue(channel, delta)
+        return joiner.feed(delta)
 
     def _queue(self, channel: str, delta: str) -> None:
         if self._closed:
@@ -218,10 +240,14 @@ class StreamSink(Sink):
         known = self._newest.get(key)
         return 1 if known is None else known.version + 1
 
-    def _take(self) -> tuple[dict[str, str], list[Value]]:
-        if self._pending and self.on_first_text is not None:
+    def _told_first(self) -> None:
+        if self.on_first_text is not None:
             self.on_first_text()
             self.on_first_text = None
+
+    def _take(self) -> tuple[dict[str, str], list[Value]]:
+        if self._pending:
+            self._told_first()
         texts = {channel: "".join(deltas) for channel, deltas in self._pending.items()}
         values = list(self._values.values())
         self._pending, self._values, self._size = {}, {}, 0

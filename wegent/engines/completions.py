@@ -36,20 +36,20 @@ def body_of(request: ResponseRequest, max_tokens: int | None = None) -> bytes:
     return encode({name: value for name, value in body.items() if value is not None})
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
     refusal: Any = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: str | None = None
     index: int | None = 0
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     model: str | None = None
     usage: dict[str, Any] | None = None
@@ -119,8 +119,9 @@ class Answer:
         for choice in chunk.choices or ():
             if choice.index:
                 continue
-            if choice.delta is not None:
-                self._take_delta(choice.delta)
+            delta = choice.delta
+            if delta is not None:
+                self._take_delta(delta)
             if choice.finish_reason:
                 self._stop_reason = choice.finish_reason
 

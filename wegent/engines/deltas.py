@@ -72,6 +72,21 @@ class Deltas:
         self._entries, self._last, self.size = [], None, 0
         return entries
 
+    def write_now(self, sink: Sink) -> bool:
+        """Hand on what the sink takes without waiting, in order; whether that was all."""
+        entries = self._entries
+        while entries:
+            kind, value = entries[0]
+            if kind is Said.BLOCK:
+                return False
+            text = value[0] if len(value) == 1 else "".join(value)
+            if not (sink.text_now(text) if kind is Said.TEXT else sink.thinking_now(text)):
+                return False
+            del entries[0]
+            self.size -= len(text)
+            self._last = entries[-1][0] if entries else None
+        return True
+
     async def flush(self, sink: Sink) -> None:
         """Hand on all that waits; takes as long as the sink does."""
         if not self._entries:

@@ -1,117 +1,50 @@
-"""HTTP for engines: a pool of connections whose replies are read by arrival.
+"""HTTP for engines: one way to send a request, whose reply is read by arrival.
 
 A server that streams sends one HTTP chunk for each token, and a client that takes chunk after chunk writes as many
-deltas. Here the reader is told when all that has arrived was parsed and the next read would wait: that is the moment
-to hand on what is there, in one piece. It is also where backpressure comes from: nothing is read before.
+deltas. Here all that has arrived is taken, then handed on in one piece. It is also where backpressure comes from:
+nothing more is read before that is done.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite, nan
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpcore
 import httpx
-import trio
 from attrs import field, frozen
 
 from wegent.core.config import Secret
-from wegent.core.errors import ConfigError
+from wegent.core.load import Load
+from wegent.core.reader import Reader
+from wegent.engines.beside import beside
 from wegent.engines.failures import Refusal
+from wegent.engines.handover import Handover
+from wegent.engines.http_core import Once, open_core, pieces
+from wegent.engines.http_plain import Connection, PlainPool
 from wegent.engines.sse import EventParser, ServerSentEvent
-
-BeforeRead = Callable[[], Awaitable[None]]
 
 
 @frozen(kw_only=True)
 class PoolConfig:
-    """Limits of a pool. `proxy`: URL of an HTTP proxy, `http://[user:password@]host:port`."""
+    """Limits of a pool.
+
+    Attributes:
+        rest_s: how long, in seconds, what endpoints say may wait to be read in one piece when the server is busy.
+        proxy: URL of an HTTP proxy, `http://[user:password@]host:port`.
+    """
 
     max_connections: int = 1000
     max_idle: int = 100
     idle_s: float = 30.0
+    rest_s: float = 0.06
     proxy: Secret | None = field(default=None, repr=False)
-
-
-class ArrivalStream(httpcore.AsyncNetworkStream):
-    """A network stream that calls `before_read` each time before it waits for more."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-        # An unencrypted reply without a read time-out is read from the socket itself: of a token's way from there to
-        # the sink, the layers between cost a quarter.
-        plain = inner.get_extra_info("ssl_object") is None
-        self._socket: trio.socket.SocketType | None = inner.get_extra_info("socket") if plain else None
-        self.before_read: BeforeRead | None = None
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what there is, at least one byte; empty at the end."""
-        if self.before_read is not None:
-            await self.before_read()
-        if self._socket is None or timeout is not None:
-            return await self._inner.read(max_bytes, timeout)
-        try:
-            return await self._socket.recv(max_bytes)
-        except (OSError, trio.ClosedResourceError) as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it."""
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        """Close at once."""
-        await self._inner.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> ArrivalStream:
-        """The same stream, encrypted."""
-        return ArrivalStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore and its users ask of a stream."""
-        return self._inner.get_extra_info(info)
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    def __init__(self) -> None:
-        self._inner = httpcore.TrioBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> ArrivalStream:
-        options = socket_options or []
-        return ArrivalStream(await self._inner.connect_tcp(host, port, timeout, local_address, options))
-
-
-def open_pool(config: PoolConfig) -> httpcore.AsyncConnectionPool:
-    """A pool, itself an async context manager; leaving it closes its connections."""
-    shared: dict[str, Any] = {
-        "ssl_context": httpx.create_ssl_context(),
-        "max_connections": config.max_connections,
-        "max_keepalive_connections": config.max_idle,
-        "keepalive_expiry": config.idle_s,
-        "network_backend": _Backend(),
-    }
-    if config.proxy is None:
-        return httpcore.AsyncConnectionPool(**shared)
-    proxy = httpx.URL(config.proxy)
-    if proxy.scheme not in ("http", "https") or not proxy.host:
-        raise ConfigError("`proxy` must be the URL of an HTTP proxy, such as http://proxy.example:3128")
-    auth = (proxy.username, proxy.password) if proxy.username else None
-    return httpcore.AsyncHTTPProxy(str(proxy.copy_with(userinfo=b"")), proxy_auth=auth, **shared)
 
 
 def endpoint(base_url: str, path: str) -> tuple[str, str]:
@@ -135,71 +68,88 @@ def endpoint(base_url: str, path: str) -> tuple[str, str]:
     return parts._replace(netloc=netloc, path=full, fragment="").geturl(), netloc
 
 
-class _Once:
-    """A request's body. No generator: one that is left suspended by a cancellation would be closed by nobody."""
-
-    def __init__(self, body: bytes) -> None:
-        self._left = [body]
-
-    def __aiter__(self) -> _Once:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-
-class _Enough(Exception):
-    pass
-
-
-class Reply:
+class Reply(ABC):
     """A reply whose head has arrived."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("headers", "status")
 
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = httpx.Headers(response.headers)
+    def __init__(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = httpx.Headers(headers)
 
     @property
     def content_type(self) -> str:
         """The media type, without its parameters."""
         return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
+    @abstractmethod
     async def body(self, limit: int = 65536) -> bytes:
-        """The body's beginning: at most `limit` bytes and a read's worth."""
+        """The body's beginning: at most `limit` bytes."""
+
+    @abstractmethod
+    async def events(self, parser: EventParser, take: Callable[[ServerSentEvent], None], handover: Handover) -> None:
+        """Give every event to `take`, and hand on whenever all that has arrived was taken.
+
+        Nothing more is read until that is done. What `take`, the parser or the handover raise is raised here.
+        """
+
+
+class _PlainReply(Reply):
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.response.status_code, list(connection.response.headers))
+        self._connection = connection
+
+    async def body(self, limit: int = 65536) -> bytes:
+        held = bytearray()
+        while len(held) < limit and (piece := await self._connection.read()):
+            held += piece
+        return bytes(held[:limit])
+
+    async def events(self, parser: EventParser, take: Callable[[ServerSentEvent], None], handover: Handover) -> None:
+        def read(data: bytes) -> bool:
+            for event in parser.feed(data):
+                take(event)
+            return handover.now()
+
+        while await self._connection.feed(read):
+            await handover.later()
+
+
+class _Enough(Exception):
+    pass
+
+
+class _CoreReply(Reply):
+    __slots__ = ("_response",)
+
+    def __init__(self, response: httpcore.Response) -> None:
+        super().__init__(response.status, response.headers)
+        self._response = response
+
+    async def body(self, limit: int = 65536) -> bytes:
         held = bytearray()
 
         async def stop_at_limit() -> None:
             if len(held) >= limit:
                 raise _Enough
 
-        try:
-            async for piece in self._pieces(stop_at_limit):
+        with suppress(_Enough):
+            async for piece in pieces(self._response, stop_at_limit):
                 held += piece
-        except _Enough:
-            pass
         return bytes(held[:limit])
 
-    async def events(
-        self, parser: EventParser, take: Callable[[ServerSentEvent], None], before_read: BeforeRead
-    ) -> None:
-        """Give every event to `take`, and await `before_read` whenever all that has arrived was taken.
-
-        What `take` or the parser raise is raised at the next read: an exception out of the loop below would leave
-        httpcore's generators suspended, to be closed by nobody.
-        """
+    async def events(self, parser: EventParser, take: Callable[[ServerSentEvent], None], handover: Handover) -> None:
         failure: Exception | None = None
 
-        async def stop_at_failure() -> None:
+        async def hand_on() -> None:
             if failure is not None:
                 raise failure
-            await before_read()
+            if not handover.now():
+                await handover.later()
 
-        async for piece in self._pieces(stop_at_failure):
+        async for piece in pieces(self._response, hand_on):
             if failure is None:
                 try:
                     for event in parser.feed(piece):
@@ -209,25 +159,72 @@ class Reply:
         if failure is not None:
             raise failure
 
-    async def _pieces(self, before_read: BeforeRead) -> AsyncIterator[bytes]:
-        network: ArrivalStream = self._response.extensions["network_stream"]
-        network.before_read = before_read
-        try:
-            async for piece in self._response.aiter_stream():
-                yield piece
-        finally:
-            network.before_read = None
+
+class Pool:
+    """Connections to endpoints: our own where they speak plain HTTP, httpcore's where it takes TLS or a proxy.
+
+    The limits hold for each of the two.
+    """
+
+    __slots__ = ("_core", "_plain")
+
+    def __init__(self, core: httpcore.AsyncConnectionPool, plain: PlainPool | None) -> None:
+        self._core = core
+        self._plain = plain
+
+    @property
+    def connections(self) -> list[object]:
+        """Every open connection, in use or idle."""
+        return [*self._core.connections, *(self._plain.connections if self._plain is not None else ())]
+
+    @asynccontextmanager
+    async def post(
+        self, url: str, host: str, headers: Mapping[str, str], body: bytes, timeout: float
+    ) -> AsyncIterator[Reply]:
+        """See `post`; raises what httpcore raises."""
+        fields = list(headers.items())
+        parts = urlsplit(url)
+        if self._plain is not None and parts.scheme == "http" and parts.hostname:
+            target = quote(parts._replace(scheme="", netloc="").geturl(), safe=_IN_TARGETS)
+            origin = (parts.hostname, parts.port or 80)
+            async with self._plain.post(origin, target, [("host", host), *fields], body, timeout) as connection:
+                yield _PlainReply(connection)
+            return
+        timeouts = {"timeout": {"connect": timeout, "pool": timeout}}
+        async with self._core.stream("POST", url, headers=fields, content=Once(body), extensions=timeouts) as response:
+            yield _CoreReply(response)
+
+
+_IN_TARGETS = "%/:?[]@!$&'()*+,;=~"
+
+
+@asynccontextmanager
+async def open_pool(config: PoolConfig) -> AsyncIterator[Pool]:
+    """A pool; leaving it closes its connections.
+
+    Raises:
+        ConfigError: the proxy is no address of one.
+    """
+    limits: dict[str, Any] = {
+        "max_connections": config.max_connections,
+        "max_idle": config.max_idle,
+        "idle_s": config.idle_s,
+    }
+    async with open_core(**limits, proxy=config.proxy) as core:
+        if config.proxy is not None:
+            yield Pool(core, None)
+            return
+        load = Load()
+        reader = Reader(load, config.rest_s)
+        plain = PlainPool(reader, **limits)
+        with load.measured(), closing(plain):
+            async with beside(reader.run):
+                yield Pool(core, plain)
 
 
 @asynccontextmanager
 async def post(
-    pool: httpcore.AsyncConnectionPool,
-    url: str,
-    *,
-    host: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    connect_timeout: float,
+    pool: Pool, url: str, *, host: str, headers: Mapping[str, str], body: bytes, connect_timeout: float
 ) -> AsyncIterator[Reply]:
     """Send a POST; the reply's body is read within, and the connection closed or given back on leaving.
 
@@ -240,12 +237,9 @@ async def post(
         **headers,
         "content-length": str(len(body)),
     }
-    timeouts = {"connect": connect_timeout, "pool": connect_timeout}
     with _mapped(host):
-        async with pool.stream(
-            "POST", url, headers=list(fields.items()), content=_Once(body), extensions={"timeout": timeouts}
-        ) as response:
-            yield Reply(response)
+        async with pool.post(url, host, fields, body, connect_timeout) as reply:
+            yield reply
 
 
 @contextmanager

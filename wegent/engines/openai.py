@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-import httpcore
 import trio
 from attrs import evolve, field, frozen
 
@@ -16,7 +15,8 @@ from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.completions import PATH, Answer, body_of
 from wegent.engines.failures import Refusal, broken_off, message_of, refused, said
-from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post, retry_after
+from wegent.engines.handover import Handover
+from wegent.engines.http import Pool, PoolConfig, Reply, endpoint, open_pool, post, retry_after
 from wegent.engines.silence import Silence, watched
 from wegent.engines.sse import EventParser
 from wegent.protocol.chat_shell import UNNAMED, ApiFormat, ResponseRequest
@@ -79,7 +79,7 @@ class OpenAIEngine(Engine):
 
     def __init__(
         self,
-        pool: httpcore.AsyncConnectionPool,
+        pool: Pool,
         config: OpenAIConfig,
         *,
         jitter: Callable[[], float] = random.random,
@@ -178,31 +178,45 @@ class OpenAIEngine(Engine):
             if reply.status != 200 or reply.content_type in ("application/json", "text/html"):
                 raise await _refusal(call, reply)
             try:
-                await reply.events(
-                    EventParser(max_line=self._config.max_line), answer.take, self._hand_on(answer, sink, silence)
-                )
+                parser = EventParser(max_line=self._config.max_line)
+                await reply.events(parser, answer.take, _AnswerHandover(answer, sink, silence, self._config))
             except InvalidPayload as error:
                 raise Refusal(f"{call.host} sent more than can be held. {error.sentence}") from error
 
-    def _hand_on(self, answer: Answer, sink: Sink, silence: Silence) -> Callable[[], Awaitable[None]]:
-        """What to do whenever all that has arrived was read: write it, then go on listening."""
-        begun = lingering = False
 
-        async def hand_on() -> None:
-            nonlocal begun, lingering
-            if lingering or not (answer.deltas.begun or answer.ended):
-                return
-            silence.hear()
-            await answer.deltas.flush(sink)
-            if answer.ended:
-                lingering = True
-                silence.expect(self._config.linger_s)
-            elif not begun:
-                begun = True
-                silence.expect(self._config.idle_s)
-            silence.listen()
+class _AnswerHandover(Handover):
+    """Until the first token the silence goes on; after the answer's end only the reply's end is waited for."""
 
-        return hand_on
+    __slots__ = ("_answer", "_begun", "_config", "_lingering")
+
+    def __init__(self, answer: Answer, sink: Sink, silence: Silence, config: OpenAIConfig) -> None:
+        super().__init__(answer.deltas, sink, silence)
+        self._answer = answer
+        self._config = config
+        self._begun = False
+        self._lingering = False
+
+    def now(self) -> bool:
+        if self._lingering or not (self._deltas.begun or self._answer.ended):
+            return True
+        if not self._deltas.write_now(self._sink):
+            return False
+        self._listen()
+        return True
+
+    async def later(self) -> None:
+        self._silence.hear()
+        await self._deltas.flush(self._sink)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._answer.ended:
+            self._lingering = True
+            self._silence.expect(self._config.linger_s)
+        elif not self._begun:
+            self._begun = True
+            self._silence.expect(self._config.idle_s)
+        self._silence.listen()
 
 
 async def _refusal(call: _Call, reply: Reply) -> Refusal:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpcore
 import msgspec
 import trio
 from attrs import field, frozen
@@ -16,8 +15,9 @@ from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.deltas import Deltas
 from wegent.engines.failures import Refusal, message_of, said
-from wegent.engines.http import PoolConfig, Reply, endpoint, open_pool, post, retry_after
-from wegent.engines.silence import Silence, watched
+from wegent.engines.handover import Handover
+from wegent.engines.http import Pool, PoolConfig, Reply, endpoint, open_pool, post, retry_after
+from wegent.engines.silence import watched
 from wegent.engines.sse import EventParser, ServerSentEvent
 from wegent.protocol.chat_shell import ResponseCancel, ResponseRequest
 from wegent.protocol.status import ErrorType
@@ -55,7 +55,7 @@ class RemoteEngine(Engine):
 
     __slots__ = ("_config", "_pool")
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool, config: RemoteConfig) -> None:
+    def __init__(self, pool: Pool, config: RemoteConfig) -> None:
         self._pool = pool
         self._config = config
 
@@ -97,7 +97,7 @@ class RemoteEngine(Engine):
                 if reply.status != 200:
                     raise await _refusal(host, reply)
                 try:
-                    await reply.events(EventParser(), answer.take, _hand_on(answer.deltas, sink, silence))
+                    await reply.events(EventParser(), answer.take, Handover(answer.deltas, sink, silence))
                 except InvalidPayload as error:
                     raise Refusal(f"The Chat Shell at {host} sent too much at once. {error.sentence}") from error
         if silence.broken and answer.end is None:
@@ -121,15 +121,6 @@ class RemoteEngine(Engine):
             self._pool, url, host=host, headers=headers, body=body, connect_timeout=self._config.connect_s
         ) as reply:
             yield host, reply
-
-
-def _hand_on(deltas: Deltas, sink: Sink, silence: Silence) -> Any:
-    async def hand_on() -> None:
-        silence.hear()
-        await deltas.flush(sink)
-        silence.listen()
-
-    return hand_on
 
 
 class _Full(Refusal):

@@ -5,7 +5,7 @@ Source: the WHATWG HTML standard, "Server-sent events", parsing and interpreting
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import NamedTuple
 
 from wegent.core.errors import InvalidPayload
 
@@ -13,8 +13,7 @@ _BOM = b"\xef\xbb\xbf"
 _CR, _LF = 0x0D, 0x0A
 
 
-@frozen
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One event. `data`: its lines joined by LF, as bytes, so that JSON is decoded without a detour."""
 
     data: bytes
@@ -64,6 +63,8 @@ class EventParser:
         Raises:
             InvalidPayload: a line or an event is over its limit. The parser is of no more use then.
         """
+        if (events := self._plain(data)) is not None:
+            return events
         if self._skip_lf and data:
             self._skip_lf = False
             if data[0] == _LF:
@@ -73,10 +74,20 @@ class EventParser:
             if held is None:
                 return []
             data = held
-        events: list[ServerSentEvent] = []
+        events = []
         for line in self._lines(data):
             self._take(line, events)
         return events
+
+    def _plain(self, data: bytes) -> list[ServerSentEvent] | None:
+        """The events of bytes that are nothing but whole ones of one line of data each, as most are; else None."""
+        begun = self._tail or self._data or self._event or self._skip_lf or self._start
+        if begun or not data.startswith(b"data: ") or not data.endswith(b"\n\n") or len(data) > self._max_line:
+            return None
+        each = data[6:-2].split(b"\n\ndata: ")
+        if data.count(b"\n") != 2 * len(each) or b"\r" in data:
+            return None
+        return [ServerSentEvent(value, "message", self._id) for value in each]
 
     def _without_bom(self, data: bytes) -> bytes | None:
         """The stream's first bytes without a BOM; None while it can't be told yet whether there is one."""

@@ -16,10 +16,10 @@ import trio
 from attrs import frozen
 
 from wegent.core.instruments import Registry
+from wegent.core.reader import Reader
 from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
 from wegent.transports.plain import PlainSocket
-from wegent.transports.reader import Reader
 from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
 
 log = logging.getLogger(__name__)

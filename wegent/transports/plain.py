@@ -8,8 +8,8 @@ from contextlib import suppress
 import trio
 
 from wegent.core.outbox import Outbox
+from wegent.core.reader import READ, Reader, Take
 from wegent.transports.flusher import Flusher, SocketWriter
-from wegent.transports.reader import READ, Reader, Take
 
 LINGER = 1.0
 """Seconds that an orderly end waits for the peer to end too."""

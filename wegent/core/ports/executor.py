@@ -28,6 +28,16 @@ class Sink(ABC):
     async def thinking(self, delta: str) -> None:
         """Append to the `thinking` channel."""
 
+    def text_now(self, delta: str) -> bool:
+        """`text` without waiting, for a plain step that reads for many. False: nothing was taken; await `text`."""
+        del delta
+        return False
+
+    def thinking_now(self, delta: str) -> bool:
+        """`thinking` without waiting, as `text_now`."""
+        del delta
+        return False
+
     @abstractmethod
     async def block(self, block: Mapping[str, Any]) -> None:
         """Set a block, replacing an older one of the same `id`; pending text goes first.

@@ -1,7 +1,7 @@
-"""Reads for all plain sockets: one task watches one epoll set, and feeds what arrives to those who want it.
+"""Reads for many plain sockets: one task watches one epoll set, and feeds what arrives to those who want it.
 
 A connection stays a task, with a nursery and a scope of its own; it only does not wake for each message. Registering a
-socket once instead of before each read, and no task switch a message, is a good part of what a small request costs.
+socket once instead of before each read, and no task switch a message, is a good part of what a small message costs.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from math import inf
+from time import perf_counter
 
 import trio
-from outcome import Error, Outcome, Value
+
+from wegent.core.load import Load
 
 READ = 65_536
 ROUND = 64
 """Sockets that are read before others get their turn."""
+MOST = 4_096
+"""Sockets that one look at the epoll set tells of."""
 
 Take = Callable[[bytes], bool]
 """Takes what has arrived, plain; False: no more for now, the connection's task has something to do first."""
@@ -24,20 +29,36 @@ Take = Callable[[bytes], bool]
 class Reader:
     """The one task that reads; `run` must be alive as long as there are feeds."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Load | None = None, rest: float = 0.0) -> None:
+        """`rest`: seconds from one round to the next, as `load` needs them; what arrives meanwhile is one piece."""
         self._epoll = select.epoll()
         self._feeds: dict[int, _Feed] = {}
+        self._load = load or Load()
+        self._rest = rest
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read until cancelled."""
         task_status.started()
+        began = -inf
         try:
             while True:
+                left = began + self._rest * self._load.need - perf_counter()
+                if left > 0:
+                    await trio.sleep(left)
                 await trio.lowlevel.wait_readable(self._epoll)
-                for number, _ in self._epoll.poll(0, ROUND):
-                    self._read(number)
+                began = perf_counter()
+                await self._round([number for number, _ in self._epoll.poll(0, MOST)])
         finally:
+            for number, feed in list(self._feeds.items()):
+                self._end(number, feed)  # nobody waits for what nobody reads
             self._epoll.close()
+
+    async def _round(self, numbers: list[int]) -> None:
+        for start in range(0, len(numbers), ROUND):
+            if start:
+                await trio.lowlevel.checkpoint()
+            for number in numbers[start : start + ROUND]:
+                self._read(number)
 
     async def feed(self, sock: socket.socket, take: Take) -> bool:
         """Give what arrives on `sock` to `take`; True when that has said False, False when the socket has ended.
@@ -45,15 +66,17 @@ class Reader:
         What `take` raises is raised here. Cancelled: nothing more is read; what was read has been taken.
         """
         number = sock.fileno()
-        self._feeds[number] = _Feed(sock, take)
+        feed = self._feeds[number] = _Feed(sock, take)
         self._epoll.register(number, select.EPOLLIN)
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._forget(number)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        stopped: bool = await trio.lowlevel.wait_task_rescheduled(abort)
-        return stopped
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if feed.failure is not None:
+            raise feed.failure
+        return feed.stopped
 
     def _read(self, number: int) -> None:
         feed = self._feeds.get(number)
@@ -66,20 +89,20 @@ class Reader:
         except OSError:
             data = b""
         if not data:
-            self._end(number, feed, Value(False))
+            self._end(number, feed)
             return
         try:
-            go_on = feed.take(data)
+            if feed.take(data):
+                return
+            feed.stopped = True
         except Exception as error:
-            self._end(number, feed, Error(error))
-        else:
-            if not go_on:
-                self._end(number, feed, Value(True))
+            feed.failure = error
+        self._end(number, feed)
 
-    def _end(self, number: int, feed: _Feed, result: Outcome[bool]) -> None:
+    def _end(self, number: int, feed: _Feed) -> None:
         if self._feeds.get(number) is feed:  # else its task was cancelled by what it took
             self._forget(number)
-            trio.lowlevel.reschedule(feed.task, result)
+            trio.lowlevel.reschedule(feed.task)
 
     def _forget(self, number: int) -> None:
         del self._feeds[number]
@@ -87,9 +110,11 @@ class Reader:
 
 
 class _Feed:
-    __slots__ = ("sock", "take", "task")
+    __slots__ = ("failure", "sock", "stopped", "take", "task")
 
     def __init__(self, sock: socket.socket, take: Take) -> None:
         self.sock = sock
         self.take = take
         self.task = trio.lowlevel.current_task()
+        self.stopped = False
+        self.failure: Exception | None = None

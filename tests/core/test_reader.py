@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from wegent.transports.reader import Reader
+from wegent.core.load import Load
+from wegent.core.reader import Reader
 
 
 @pytest.fixture
@@ -103,5 +104,45 @@ async def test_a_cancelled_feed_takes_nothing_more(reader: Reader) -> None:
     await trio.testing.wait_all_tasks_blocked()
     assert got == [b"first"]
     assert ours.recv(10) == b"second"
+    ours.close()
+    theirs.close()
+
+
+async def test_where_nobody_reads_any_more_nobody_waits() -> None:
+    ours, theirs = pair()
+    reader = Reader()
+    async with trio.open_nursery() as nursery, trio.open_nursery() as reading:
+        await reading.start(reader.run)
+        nursery.start_soon(reader.feed, ours, lambda data: True)
+        await trio.testing.wait_all_tasks_blocked()
+        reading.cancel_scope.cancel()
+    ours.close()
+    theirs.close()
+
+
+async def test_what_arrives_while_a_reader_rests_is_taken_in_one_piece() -> None:
+    load = Load()
+    load.observe(passed=10, idle=0)
+    reader = Reader(load, 0.05)
+    ours, theirs = pair()
+    got: list[bytes] = []
+    first = trio.Event()
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        first.set()
+        return len(got) < 2
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run)
+        async with trio.open_nursery() as feeding:
+            feeding.start_soon(reader.feed, ours, take)
+            theirs.send(b"a")
+            await first.wait()
+            for piece in (b"b", b"c", b"d"):
+                theirs.send(piece)
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert got == [b"a", b"bcd"]
     ours.close()
     theirs.close()
