@@ -16,10 +16,10 @@ from contextlib import closing
 from pathlib import Path
 
 SECRET = "a secret of the benchmark, known to all of its servers"
-USERS = 1000
+USERS = 2000
 FIRST_TASK = 1
-FIRST_GROUP, GROUPS = 1001, 200
-BIG_ROOM = 1201
+FIRST_GROUP, GROUPS = USERS + FIRST_TASK, 200
+BIG_ROOM = FIRST_GROUP + GROUPS
 
 SCHEMA = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, user_name TEXT NOT NULL UNIQUE, is_active INTEGER NOT NULL);

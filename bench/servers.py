@@ -115,7 +115,9 @@ class Wegent(Server):
             "chat.max_concurrent=2000",
             "chat_shell.max_concurrent=2000",
         ]
-        return [*found, f'openai.base_url="{place.model}"'] if place.model else found
+        if place.model:
+            found += [f'openai.base_url="{place.model}"', "openai.pool.max_connections=2000"]
+        return found
 
     def team(self, folder: Path) -> int:
         return int((folder / "data/bench-team").read_text())
