@@ -12,7 +12,7 @@ ROOMS, VIEWERS = 500, 2
 P99_MS = 100
 SHOWN = (20, 50, 100, 200)  # rates whose p99 is told for every server
 LADDER = (1, 2, 3, 4, 5, 7, *range(10, 50, 5), *range(50, 200, 10), *range(200, 400, 20), *range(400, 1001, 50))
-GUESSES = {"python-socketio": 15.0, "node": 50.0, "wegent": 100.0, "c": 100.0}
+GUESSES = {"python-socketio": 20.0, "node": 110.0, "wegent": 400.0, "c": 110.0}
 
 
 def background(server: Server) -> float:

@@ -148,10 +148,22 @@ def test_nothing_is_joined_over_a_value():
     scene.say("a")
     scene.streams.append_now(scene.replica, {"content": "b"}, [Value("progress", 1, "progress", {"progress": 5})])
     scene.say("c")
-    scene.streams.append_now(scene.replica, {"thinking": "t"}, ())
-    scene.say("d")
     member.read()
-    assert chunks(member) == [(0, "a"), (1, "b"), (2, "c"), (3, ""), (3, "d")]
+    assert chunks(member) == [(0, "a"), (1, "b"), (2, "c")]
+
+
+def test_thinking_is_joined_too_and_channels_are_kept_apart():
+    scene = Scene()
+    member = scene.member()
+    scene.say("a")
+    for text in ("m", "n", "o"):
+        scene.streams.append_now(scene.replica, {"thinking": text}, ())
+    scene.say("b")
+    scene.streams.append_now(scene.replica, {"thinking": "p", "content": "c"}, ())
+    member.read()
+    assert chunks(member) == [(0, "a"), (1, ""), (1, "b"), (2, "c")]
+    thoughts = [data["result"]["thinking"] for _, data in member.got if "result" in data]
+    assert thoughts == [{"content": "mno", "offset": 0}, {"content": "p", "offset": 3}]
 
 
 @pytest.mark.parametrize("change", ["enter", "leave", "join"])
@@ -201,6 +213,7 @@ STEPS = st.one_of(
     st.tuples(st.just("say"), TEXT),
     st.tuples(st.just("say"), TEXT),
     st.tuples(st.just("long"), st.just("x" * (JOINED + 1))),
+    st.tuples(st.just("think"), TEXT),
     st.tuples(st.just("value"), st.integers(0, 100)),
     st.tuples(st.just("event"), st.none()),
     st.tuples(st.just("read"), WHO),
@@ -227,6 +240,9 @@ class Story(Scene):
     def value(self, progress):
         self.version += 1
         self.streams.append_now(self.replica, {}, [Value("progress", self.version, "progress", {"progress": progress})])
+
+    def think(self, text):
+        self.streams.append_now(self.replica, {"thinking": text}, ())
 
     def event(self, _):
         self.emit(self.replica.length())
@@ -262,14 +278,17 @@ class Story(Scene):
         Who leaves or joins anew loses what waited for it; a new ack tells of that.
         """
         acks = sum(event == "ack" for event, _ in member.got)
-        at = None
+        at = thought = None
         for event, data in member.got:
             settled = whole and not acks
             if event == "ack":
-                acks, at = acks - 1, data
+                acks, at, thought = acks - 1, data, None
             elif event == "chat:chunk":
                 assert data["offset"] == at
                 at += len(data["content"])
+                if thinking := data.get("result", {}).get("thinking"):
+                    assert thinking["offset"] == thought or thought is None
+                    thought = thinking["offset"] + len(thinking["content"])
             else:
                 assert not settled or data <= at
         assert at == self.replica.length() or not whole

@@ -137,12 +137,13 @@ class Emission:
 class Delta:
     """A chunk on its way to a room: what receivers get who are not behind.
 
-    A short one of content alone takes in what follows it, as long as nobody's copy has become bytes: under load a
+    A short one of one channel's text takes in what follows it, as long as nobody's copy has become bytes: under load a
     stream's tokens leave together, and each costs the same however many hear it.
     """
 
     __slots__ = (
-        "_frames", "_left", "_more", "_room", "_turn", "chunk", "namespace", "render", "replica", "room", "size",
+        "_channel", "_frames", "_left", "_more", "_room", "_turn",
+        "chunk", "namespace", "render", "replica", "room", "size",
     )  # fmt: skip
 
     def __init__(self, replica: Replica, chunk: Chunk, render: Render, namespace: str, room: str) -> None:
@@ -157,20 +158,21 @@ class Delta:
         self._more: list[str] = []
         self._room: Room | None = None
         self._left = self._turn = 0
-        if not chunk.values and len(chunk.texts) == 1 and CONTENT in chunk.texts:
-            length = len(chunk.texts[CONTENT][1])
-            if length < JOINED:
-                self.size, self._left = length + JOINED, JOINED - length
+        self._channel = ""
+        if not chunk.values and len(chunk.texts) == 1:
+            [(self._channel, (_, text))] = chunk.texts.items()
+            if len(text) < JOINED:
+                self.size, self._left = len(text) + JOINED, JOINED - len(text)
 
     def keep_open(self, room: Room) -> Delta:
         """Take more in from now on, while the room stays as it is."""
         self._room, self._turn = room, room.turn
         return self
 
-    def join(self, text: str) -> bool:
-        """Take in content that follows, for all who have this queued; False: too late, tell it by itself."""
+    def join(self, channel: str, text: str) -> bool:
+        """Take in text that follows, for all who have this queued; False: too late, tell it by itself."""
         room = self._room
-        if room is None or room.turn != self._turn:
+        if room is None or room.turn != self._turn or channel != self._channel:
             return False
         self._more.append(text)
         self._left -= len(text)
@@ -190,7 +192,7 @@ class Delta:
     def _close(self) -> None:
         self._room = None
         if self._more:
-            offset, text = self.chunk.texts[CONTENT]
+            offset, text = self.chunk.texts[self._channel]
             text = "".join((text, *self._more))
-            self.chunk = Chunk(self.chunk.stream, {CONTENT: (offset, text)}, (), self.chunk.length)
+            self.chunk = Chunk(self.chunk.stream, {self._channel: (offset, text)}, (), self.chunk.length)
             self._more = []

@@ -63,16 +63,16 @@ class Replica:
                 if known is None or known.version < entry.version:
                     self.values[entry.key] = entry
 
-    def append(self, text: str) -> None:
-        """Add to the end of the content channel.
+    def append(self, channel: str, text: str) -> None:
+        """Add to the end of a channel.
 
         Raises:
             Sealed: the stream has ended.
         """
         self._check()
-        buffer = self.texts.get(CONTENT)
+        buffer = self.texts.get(channel)
         if buffer is None:
-            buffer = self.texts[CONTENT] = TextBuffer()
+            buffer = self.texts[channel] = TextBuffer()
         buffer.append(text)
 
     def _check(self) -> None:

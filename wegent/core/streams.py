@@ -74,19 +74,20 @@ class Streams:
 
     def append_now(self, replica: Replica, texts: Mapping[str, str], values: Sequence[Value]) -> None:
         """The same without waiting, where the log is `local`."""
-        if not values and len(texts) == 1 and CONTENT in texts:
-            self.say(replica, texts[CONTENT])
+        if not values and len(texts) == 1:
+            [(channel, text)] = texts.items()
+            self.say(replica, text, channel)
             return
         placed, entries = _placed(replica, texts, values)
         self._log.append_now(replica.stream, entries)
         self._tell(replica, placed, values)
 
-    def say(self, replica: Replica, text: str) -> None:
-        """The same for text at the end of `content`: the way of tokens."""
-        self._log.append_text(replica, text)
+    def say(self, replica: Replica, text: str, channel: str = CONTENT) -> None:
+        """The same for text at the end of one channel: the way of tokens."""
+        self._log.append_text(replica, channel, text)
         latest = self._latest.get(replica)
-        if latest is None or not latest.join(text):
-            self._tell(replica, {CONTENT: (replica.length() - len(text), text)}, ())
+        if latest is None or not latest.join(channel, text):
+            self._tell(replica, {channel: (replica.length(channel) - len(text), text)}, ())
 
     def _tell(self, replica: Replica, placed: Mapping[str, tuple[int, str]], values: Sequence[Value]) -> None:
         namespace, room = self._voice.room(replica.stream.task_id)

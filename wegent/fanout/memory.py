@@ -113,9 +113,9 @@ class MemoryStreamLog(StreamLog):
         """Add entries at once."""
         self.replica(stream).apply(entries)
 
-    def append_text(self, replica: Replica, text: str) -> None:
-        """Add content at once."""
-        replica.append(text)
+    def append_text(self, replica: Replica, channel: str, text: str) -> None:
+        """Add text at once."""
+        replica.append(channel, text)
 
     async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
         """What the stream holds."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text
+from wegent.core.model import Ending, Entry, Snapshot, StreamId, Text
 from wegent.core.replica import Replica
 
 
@@ -46,9 +46,9 @@ class StreamLog(ABC):
         """As `append`, of a local log."""
         raise NotImplementedError
 
-    def append_text(self, replica: Replica, text: str) -> None:
-        """As `append_now`, of text at the end of the content channel of a local log's own copy: the way of tokens."""
-        self.append_now(replica.stream, (Text(CONTENT, replica.length(), text),))
+    def append_text(self, replica: Replica, channel: str, text: str) -> None:
+        """As `append_now`, of text at the end of a channel of a local log's own copy: the way of tokens."""
+        self.append_now(replica.stream, (Text(channel, replica.length(channel), text),))
 
     def replica(self, stream: StreamId) -> Replica:
         """A local log's own copy, made where it is not there yet, and changed by appending alone."""
