@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 Chunk = Callable[[int, int, int, str], Awaitable[None]]
 BATCH = 32  # emissions before others get a turn while behind
+LEAST = 0.001  # seconds of a sleep: what has become due meanwhile comes together
 
 
 class Publisher:
@@ -42,7 +43,7 @@ class Publisher:
             due = start + int(k * interval) if rate else time.monotonic_ns()
             ahead = due - time.monotonic_ns()
             if ahead > 0:
-                await asyncio.sleep(ahead / 1e9)
+                await asyncio.sleep(max(LEAST, ahead / 1e9))
             elif k % BATCH == 0 or not rate:
                 await asyncio.sleep(0)
             turn, room = divmod(k, rooms)
