@@ -9,7 +9,12 @@ import trio
 
 def processes_of(task_id: int) -> list[str]:
     """Every process of the task's runs that lives, whoever its parent is now: pid and command."""
-    mark = f"WEGENT_TASK_ID={task_id}".encode()
+    return processes_with(f"WEGENT_TASK_ID={task_id}")
+
+
+def processes_with(variable: str) -> list[str]:
+    """The same by any `NAME=value` of their environment."""
+    mark = variable.encode()
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

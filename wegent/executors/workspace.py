@@ -69,7 +69,8 @@ class Workspaces:
         self._cloning.add(unfinished)
         try:
             branches = [f"--branch={branch}"] if branch else []
-            await self._run_git(["git", "clone", "--quiet", *branches, "--", url, str(unfinished)], url)
+            no_helpers = ["-c", "credential.helper="]  # a user's address must not open what the server's user may read
+            await self._run_git(["git", *no_helpers, "clone", "--quiet", *branches, "--", url, str(unfinished)], url)
             await trio.to_thread.run_sync(unfinished.replace, folder, limiter=self._threads)
         finally:
             with trio.CancelScope(shield=True):
