@@ -50,7 +50,8 @@ class Outbox:
     ending stays behind its text even where that text was never queued. A reader that is slow gets no more deltas
     queued above `limits.high`; one cursor a stream stands in their place (protocol §6.4).
 
-    Rooms write to `queue`, `size` and `scheduled` directly, in their inner loop.
+    `size` is in bytes, and of a delta in the queue what it may become at most, but for the form of its letters. Rooms
+    write to `queue`, `size` and `scheduled` directly, in their inner loop.
     """
 
     __slots__ = ("_cursors", "_overflow", "drain", "lagging", "limits", "queue", "scheduled", "size", "wire")

@@ -141,7 +141,7 @@ class Rooms:
     def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> Delta | None:
         """Tell the room what a stream has just said; the replica holds it already (protocol law 1).
 
-        Returns the delta where content that follows may be joined to it.
+        Returns the delta where text that follows may be joined to it.
         """
         room = self._rooms.get((namespace, name))
         if room is None:
