@@ -305,3 +305,16 @@ def test_whatever_happens_each_member_is_told_everything_once_and_in_order(steps
     for who, member in enumerate(story.members):
         story.read(who)
         story.check(member, whole=ROOM in member.rooms)
+
+
+def test_text_that_was_gathered_already_leaves_at_once_with_what_waits():
+    scene = Scene()
+    member = scene.member()
+    scene.say("a")
+    scene.streams.say(scene.replica, "b", gathered=True)
+    assert member.socket.told[0] == SOON
+    scene.member().read()
+    scene.streams.say(scene.replica, "c", gathered=True)
+    assert member.socket.told == [SOON, NOW]
+    member.read()
+    assert "".join(data["content"] for _, data in member.got) == "abc"

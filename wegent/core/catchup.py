@@ -24,13 +24,15 @@ JOINED = 512
 class Chunk:
     """New text of one stream, by channel as (offset, delta), and values that changed.
 
-    `length` is that of the content channel as its receivers know it before the chunk, in code points.
+    `length` is that of the content channel as its receivers know it before the chunk, in code points. What is
+    `gathered` leaves at once; else it may wait for more to be joined with.
     """
 
     stream: StreamId
     texts: Mapping[str, tuple[int, str]]
     values: tuple[Value, ...] = ()
     length: int = 0
+    gathered: bool = False
 
 
 Render = Callable[[Chunk], tuple[str, dict[str, Any]]]

@@ -156,7 +156,9 @@ class Rooms:
                 if box.lagging is None and box.size < box.limits.high:
                     box.queue.append(item)
                     box.size += size
-                    if not box.scheduled:
+                    if chunk.gathered:
+                        box.schedule()
+                    elif not box.scheduled:
                         box.schedule_text()
                 else:
                     slow.append(box)

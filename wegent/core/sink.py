@@ -189,7 +189,7 @@ class StreamSink(Sink):
             self._left -= len(text)
             self._length += len(text) if channel == CONTENT else 0
             self._told_first()
-            self._streams.append_now(self._replica, {channel: text}, ())
+            self._streams.say(self._replica, text, channel, gathered=True)
         return True
 
     def _add(self, channel: str, delta: str) -> None:

@@ -82,16 +82,27 @@ class Streams:
         self._log.append_now(replica.stream, entries)
         self._tell(replica, placed, values)
 
-    def say(self, replica: Replica, text: str, channel: str = CONTENT) -> None:
-        """The same for text at the end of one channel: the way of tokens."""
+    def say(self, replica: Replica, text: str, channel: str = CONTENT, *, gathered: bool = False) -> None:
+        """The same for text at the end of one channel: the way of tokens.
+
+        `gathered`: as much has been joined already as the load needs; it is told without waiting for more.
+        """
         self._log.append_text(replica, channel, text)
         latest = self._latest.get(replica)
         if latest is None or not latest.join(channel, text):
-            self._tell(replica, {channel: (replica.length(channel) - len(text), text)}, ())
+            placed = {channel: (replica.length(channel) - len(text), text)}
+            self._tell(replica, placed, (), gathered=gathered)
 
-    def _tell(self, replica: Replica, placed: Mapping[str, tuple[int, str]], values: Sequence[Value]) -> None:
+    def _tell(
+        self,
+        replica: Replica,
+        placed: Mapping[str, tuple[int, str]],
+        values: Sequence[Value],
+        *,
+        gathered: bool = False,
+    ) -> None:
         namespace, room = self._voice.room(replica.stream.task_id)
-        chunk = Chunk(replica.stream, placed, tuple(values), replica.length())
+        chunk = Chunk(replica.stream, placed, tuple(values), replica.length(), gathered)
         self._latest[replica] = self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
 
     async def end(self, replica: Replica, ending: Ending) -> None:
