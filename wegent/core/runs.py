@@ -12,9 +12,10 @@ from attrs import frozen
 
 from wegent.core.errors import Conflict, NotFound, Overloaded, RunFailed, WegentError
 from wegent.core.failure import failed
-from wegent.core.model import Ending, EndingStatus, Job, Outcome, Snapshot, Text
-from wegent.core.ports.runbook import Finished, Held, RunBook, Unsaved
+from wegent.core.model import Ending, EndingStatus, Job, Outcome, Snapshot
+from wegent.core.ports.runbook import Finished, Held, RunBook
 from wegent.core.replica import Replica
+from wegent.core.saving import Saver, Tail
 from wegent.core.sink import Ask, StreamSink
 from wegent.core.text import bounded
 
@@ -66,7 +67,7 @@ class Run:
     """
 
     __slots__ = (
-        "ended", "ending", "job", "lost", "replica", "saved", "saved_versions", "scope", "sink", "told", "worked",
+        "ended", "ending", "job", "lost", "replica", "scope", "sink", "tail", "told", "worked",
     )  # fmt: skip
 
     def __init__(self, job: Job, replica: Replica, sink: StreamSink) -> None:
@@ -79,27 +80,7 @@ class Run:
         self.told = False
         self.worked = trio.Event()
         self.ended = trio.Event()
-        self.saved: dict[str, int] = {}
-        self.saved_versions: dict[str, int] = {}
-
-    def unsaved(self) -> Unsaved | None:
-        """What the store does not have yet, if anything."""
-        replica = self.replica
-        texts = [
-            Text(channel, self.saved.get(channel, 0), replica.text(channel, self.saved.get(channel, 0)))
-            for channel, length in replica.lengths().items()
-            if length > self.saved.get(channel, 0)
-        ]
-        values = [v for v in replica.values.values() if v.version > self.saved_versions.get(v.key, 0)]
-        return Unsaved(self.job.stream, self.job.lease, [*texts, *values]) if texts or values else None
-
-    def mark_saved(self, unsaved: Unsaved) -> None:
-        """The store has it now."""
-        for entry in unsaved.entries:
-            if isinstance(entry, Text):
-                self.saved[entry.channel] = entry.offset + len(entry.delta)
-            else:
-                self.saved_versions[entry.key] = entry.version
+        self.tail = Tail(replica, job.lease)
 
 
 class Runs:
@@ -119,6 +100,7 @@ class Runs:
         ask: Callable[[Job], Ask] | None = None,
     ) -> None:
         self.book = book
+        self.saver = Saver(book)
         self.owner = owner
         self._clock = clock
         self.limits = limits or RunLimits()
@@ -154,7 +136,7 @@ class Runs:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._every, self.limits.beat_every, self._beat)
-                nursery.start_soon(self._every, self.limits.save_every, self._save)
+                nursery.start_soon(self._every, self.limits.save_every, self.saver.save)
                 task_status.started()
         finally:
             self._nursery = None
@@ -208,11 +190,13 @@ class Runs:
         ask = self._ask(job) if self._ask is not None else None
         sink = StreamSink(self._streams, replica, self._clock, max_length=self.limits.max_stream, ask=ask)
         run = self._runs[job.subtask_id] = Run(job, replica, sink)
+        self.saver.add(run.tail)
         return run
 
     def _close(self, run: Run) -> None:
         if self._runs.get(run.job.subtask_id) is run:
             del self._runs[run.job.subtask_id]
+        self.saver.discard(run.tail)
         if not run.told:
             self._streams.discard(run.replica)
         run.ended.set()
@@ -301,6 +285,7 @@ class Runs:
     def _tell(self, run: Run, finished: Finished) -> None:
         run.replica.ending = finished.ending
         run.told = True
+        self.saver.discard(run.tail)
         run.ended.set()
         self._registry.counter(
             "wegent_tasks", "Attempts by outcome", outcome=finished.ending.status.value.lower()
@@ -372,13 +357,6 @@ class Runs:
             log.warning("%d rows are held without being run; they are given back", len(again))
             for finished in await self.book.give_back(again):
                 self._listener.ended(finished, Replica(finished.job.stream))
-
-    async def _save(self) -> None:
-        pairs = [(run, unsaved) for run in self._runs.values() if (unsaved := run.unsaved()) is not None]
-        if pairs:
-            await self.book.save([unsaved for _, unsaved in pairs])
-            for run, unsaved in pairs:
-                run.mark_saved(unsaved)
 
 
 _UNKEPT = Ending(EndingStatus.FAILED, "what the run left could not be kept; the cause has been logged", "internal")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from wegent.core.errors import InvalidPayload, RunFailed
+from wegent.core.errors import RunFailed
 from wegent.core.model import CONTENT, THINKING, Value
 from wegent.core.ports.executor import Sink
-from wegent.core.text import SurrogateJoiner, bounded, clean
+from wegent.core.text import SurrogateJoiner
+from wegent.core.values import PIECE, Values, output_limit
 
 if TYPE_CHECKING:
     from wegent.core.clock import Clock
@@ -20,28 +20,17 @@ if TYPE_CHECKING:
 
 PENDING_LIMIT = 65_536
 """Code points that may wait for the append in flight."""
-PIECE = 65_536
-"""Code points of one append at most: its chunk fits a frame whatever it holds."""
-MOST_VALUES = 4_096
-"""Blocks of one stream."""
 MOST_WAITING = 256
 """Values that may wait for the append in flight."""
-NAME_LIMIT = 255
-"""Code points of a block's id."""
-MOST_COUNT = 2**53 - 1
-"""The greatest number that every client holds exactly."""
-STATUSES = frozenset({"pending", "streaming", "done", "error"})
-
 Ask = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
-_MERGED = ("type", "tool_name", "tool_input", "tool_output", "status", "timestamp")
 
 
 class StreamSink(Sink):
     """Joins what a run says while an append is under way into the next one; `pump` does the appending."""
 
     __slots__ = (
-        "_ask", "_clock", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_left", "_length", "_newest",
-        "_pending", "_replica", "_room", "_size", "_streams", "_values", "_wake", "on_first_text",
+        "_ask", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_known", "_left", "_length", "_pending",
+        "_replica", "_room", "_size", "_streams", "_values", "_wake", "on_first_text",
     )  # fmt: skip
 
     def __init__(
@@ -49,11 +38,10 @@ class StreamSink(Sink):
     ) -> None:
         self._streams = streams
         self._replica = replica
-        self._clock = clock
         self._ask = ask
         self._left = max_length
         self._length = replica.length()
-        self._newest: dict[str, Value] = dict(replica.values)
+        self._known = Values(clock, replica.values)
         self._joiners: dict[str, SurrogateJoiner] = {}
         self._pending: dict[str, list[str]] = {}
         self._values: dict[str, Value] = {}
@@ -86,42 +74,15 @@ class StreamSink(Sink):
 
     async def block(self, block: Mapping[str, Any]) -> None:
         """Set a block; see the port."""
-        block_id = block.get("id")
-        if not isinstance(block_id, str) or not 0 < len(block_id) <= NAME_LIMIT:
-            message = f"a block needs an `id`, a string of 1 to {NAME_LIMIT} characters"
-            raise InvalidPayload(message)
-        block_id = clean(block_id)
-        key = f"block:{block_id}"
-        known = self._newest.get(key)
-        data: dict[str, Any] = {"id": block_id, "type": "tool", "status": "pending"}
-        if known is not None:
-            data.update(known.data)
-        data.update((name, bounded(block[name])) for name in _MERGED if block.get(name) is not None)
-        data["version"] = max(_count(block.get("version")), self._version(key))
-        data.setdefault("at", min(_count(block["at"]), self._length) if block.get("at") is not None else self._length)
-        data["timestamp"] = _timestamp(data.get("timestamp") or self._clock.now())
-        data["tool_name"] = str(data.get("tool_name") or data["type"])[:NAME_LIMIT]
-        if data["type"] != "tool" or data["status"] not in STATUSES:
-            message = f"a block is of `type` tool, its `status` one of {', '.join(sorted(STATUSES))}"
-            raise InvalidPayload(message)
-        await self._set(Value(key, data["version"], "block", data))
+        await self._set(self._known.block(block, self._length))
 
     async def progress(self, progress: int, message: str | None = None) -> None:
         """Tell how far the work is, 0 to 100."""
-        data: dict[str, Any] = {"progress": max(0, min(100, int(progress)))}
-        if message:
-            data["message"] = clean(message)[:500]
-        await self._set(Value("progress", self._version("progress"), "progress", data))
+        await self._set(self._known.progress(progress, message))
 
     async def app(self, app: Mapping[str, Any]) -> None:
         """Tell of a running app's preview."""
-        data = {name: app.get(name) for name in ("name", "address", "previewUrl")}
-        for name, text in data.items():
-            if not isinstance(text, str) or not text.strip():
-                message = f"an app needs `name`, `address` and `previewUrl`; `{name}` is missing"
-                raise InvalidPayload(message)
-            data[name] = clean(text)[:NAME_LIMIT] if name == "name" else bounded(text)
-        await self._set(Value("app", self._version("app"), "app", data))
+        await self._set(self._known.app(app))
 
     async def skill(self, skill_name: str, action: str, data: Mapping[str, Any]) -> Any:
         """Ask the viewers of the task."""
@@ -216,13 +177,13 @@ class StreamSink(Sink):
             self._wake.unpark()
 
     def _fail(self) -> None:
-        self._failure = RunFailed("the output is longer than this server keeps of one stream", type="output_limit")
+        self._failure = output_limit()
 
     async def _set(self, value: Value) -> None:
-        if len(self._newest) >= MOST_VALUES and value.key not in self._newest:
+        if not self._known.add(value):
             self._fail()
         elif not self._closed:
-            self._newest[value.key] = self._values[value.key] = value
+            self._values[value.key] = value
             self._wake.unpark()
         await self._wait_for_room()
 
@@ -235,10 +196,6 @@ class StreamSink(Sink):
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-    def _version(self, key: str) -> int:
-        known = self._newest.get(key)
-        return 1 if known is None else known.version + 1
 
     def _told_first(self) -> None:
         if self.on_first_text is not None:
@@ -262,23 +219,3 @@ class StreamSink(Sink):
         if self._size:  # values tell of text before them: they wait until it is there
             self._values, values = {value.key: value for value in values}, []
         return {channel: text for channel, text in texts.items() if text}, values
-
-
-def _count(value: Any) -> int:
-    """A version or an offset that an executor gave; nothing is 0."""
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
-        message = "`version` and `at` of a block are whole numbers from 0"
-        raise InvalidPayload(message)
-    return value
-
-
-def _timestamp(value: Any) -> str:
-    """A time in the one spelling that every receiver gets, live or later."""
-    try:
-        when = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
-        message = "the `timestamp` of a block is a time in ISO 8601"
-        raise InvalidPayload(message) from None
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
