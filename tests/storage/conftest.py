@@ -11,7 +11,9 @@ from wegent.storage import open_store
 
 pytest.register_assert_rewrite(
     "wegent.testing.store_contract",
+    "wegent.testing.store_devices",
     "wegent.testing.store_people",
+    "wegent.testing.store_queue",
     "wegent.testing.store_rows",
     "wegent.testing.store_runs",
 )

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import trio
 
 from wegent.core.errors import Overloaded
-from wegent.core.ports.runbook import RunBook
 from wegent.core.runs import Runs
+from wegent.server.claiming import Claim
+from wegent.server.runbook import StoreRunBook
 
 log = logging.getLogger(__name__)
 SCAN_EVERY = 2.0
@@ -21,7 +22,7 @@ RELEASED_FOR = 5.0
 class Dispatcher:
     """Claims rows within each executor's limit. A nudge claims at once; a scan finds what no nudge told of."""
 
-    def __init__(self, book: RunBook, runs: Runs, owner: str, limits: Mapping[str, int]) -> None:
+    def __init__(self, book: StoreRunBook, runs: Runs, owner: str, limits: Mapping[str, int]) -> None:
         self._book = book
         self._runs = runs
         self._owner = owner
@@ -56,9 +57,12 @@ class Dispatcher:
             return False
         now = trio.current_time()
         self._released = {row: since for row, since in self._released.items() if now - since < RELEASED_FOR}
-        limit = min(free[target] for target in targets)
-        jobs = await self._book.claim(targets, self._owner, limit=limit, released=tuple(self._released))
+        waiting = await self._book.depths()
+        limits = {target: free[target] for target in targets if target in waiting}
+        if not limits:
+            return False
+        jobs = await self._book.claim(Claim(limits, self._owner, released=tuple(self._released)))
         for job in jobs:
             self._released.pop(job.subtask_id, None)
             self._runs.start(job)
-        return len(jobs) == limit
+        return len(jobs) == sum(limits.values())

@@ -82,8 +82,10 @@ class Subtask:
     `revision` is the task's at this row's last change. `answers` is the USER row that an ASSISTANT row replies to,
     `sender_id` the user who sent the message, or asked for the run. `content`, `thinking` and `values` are what the
     attempt had said when it ended; while it runs, the saved parts of its stream say more (`Unit.saved_stream`).
-    `lease` and `owner` are set while RUNNING or CANCELLING; `claimable_at` is when a PENDING row may be claimed by
-    anybody, although nobody released it.
+    `target` is where the run goes: an executor's name, or a device (`wegent.server.owners`). `lease` and `owner` are
+    set while RUNNING or CANCELLING; `reported` says that the owner has been heard of this attempt. `claimable_at` is
+    when a PENDING row may be claimed by anybody, although nobody released it. `lost_attempts` counts take-overs since
+    somebody last asked for the run.
     """
 
     id: int
@@ -113,6 +115,7 @@ class Subtask:
     target: str = ""
     owner: str | None = None
     lease: str | None = None
+    reported: bool = False
     on_lost: str = "fail"
     reason: str | None = None
     lost_attempts: int = 0
@@ -121,6 +124,39 @@ class Subtask:
     completed_at: datetime | None = None
     options: Mapping[str, Any] = field(factory=dict)
     deleted: bool = False
+
+
+@frozen
+class Waiting:
+    """A PENDING row as the queue shows it; `since` is when it came to wait."""
+
+    id: int
+    task_id: int
+    attempt: int
+    user_id: int
+    since: datetime
+
+
+@frozen
+class Device:
+    """A user's own machine that runs tasks. `device_id` is unique per user.
+
+    `status` is online, busy or offline, as last told. `connection` names what it is connected by; `offline_since` is
+    when that was lost, None while it is connected. `seen_at` is its last registration or heartbeat.
+    """
+
+    user_id: int
+    device_id: str
+    name: str
+    slot_max: int
+    status: str
+    created_at: datetime
+    executor_version: str | None = None
+    capabilities: Any = None
+    is_default: bool = False
+    connection: str | None = None
+    seen_at: datetime | None = None
+    offline_since: datetime | None = None
 
 
 @frozen

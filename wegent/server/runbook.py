@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from hashlib import blake2s
 from typing import Any
@@ -12,18 +11,17 @@ from attrs import frozen
 
 from wegent.codec import decode, encode
 from wegent.core.clock import Clock
-from wegent.core.errors import LeaseLost, Terminal, WegentError
+from wegent.core.errors import LeaseLost, Terminal
 from wegent.core.model import Ending, EndingStatus, Job, Snapshot, StreamId, Text, Value
 from wegent.core.ports.runbook import Finished, Held, RunBook, Unsaved
 from wegent.protocol.limits import MAX_ATTEMPTS
 from wegent.protocol.status import OnLost, Status
+from wegent.server.claiming import Claim, SpecOf, claim_rows, job_from
 from wegent.server.payloads import values_of
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import SavedPart, Subtask
 from wegent.server.status import TaskView, is_terminal, settle
 
-SpecOf = Callable[[Unit, Subtask], Any]
-"""Puts together what an executor is told of a row; raises `WegentError` where that can't be done."""
 VALUE = "value"
 
 
@@ -43,42 +41,20 @@ class StoreRunBook(RunBook):
         self._clock = clock
         self._spec_of = spec_of
 
-    async def claim(
-        self, targets: Collection[str], owner: str, *, limit: int, released: Collection[int] = ()
-    ) -> list[Job]:
+    async def depths(self) -> dict[str, int]:
+        """How many rows wait, by target."""
+        return await self._store.read(lambda unit: unit.depths())
+
+    async def claim(self, claim: Claim) -> list[Job]:
         """Take waiting attempts, each under a lease of its own."""
-        targets, released = tuple(targets), frozenset(released)
+        return await self._store.write(lambda unit: claim_rows(unit, claim, self._spec_of, now=self._clock.now()))
 
-        def work(unit: Unit) -> list[Job]:
-            rows = unit.claimable(targets, now=self._clock.now(), released=released, limit=limit)
-            return [job for row in rows if (job := self._claim(unit, row, owner)) is not None]
-
-        found = await self._store.read(
-            lambda unit: bool(unit.claimable(targets, now=self._clock.now(), released=released, limit=1))
-        )
-        return await self._store.write(work) if found else []
-
-    def _claim(self, unit: Unit, row: Subtask, owner: str) -> Job | None:
-        task = unit.touch(row.task_id)
-        current = unit.subtask(row.id)
-        if current is None or current.status != Status.PENDING or current.attempt != row.attempt:
-            return None
-        lease = secrets.token_urlsafe(16)
-        row = unit.update_subtask(
-            row.id, task=task, status=Status.RUNNING.value, owner=owner, lease=lease, started_at=self._clock.now()
-        )
-        view = settle(unit, row.task_id)
-        try:
-            spec: Any = self._spec_of(unit, row)
-        except WegentError as error:
-            spec = error
-        return _job(row, spec=spec, about=(row, view))
-
-    async def beat(self, owner: str) -> list[Held]:
-        """Say that the owner lives."""
+    async def beat(self, owner: str, *, reported: Collection[int] = ()) -> list[Held]:
+        """Say that the owner lives; `reported` are rows of which it has been heard for the first time."""
 
         def work(unit: Unit) -> list[Held]:
             unit.beat(owner)
+            unit.set_reported(reported)
             return [
                 Held(row, attempt, lease or "", cancelling=status == Status.CANCELLING)
                 for row, attempt, lease, status in unit.owned(owner)
@@ -135,7 +111,7 @@ class StoreRunBook(RunBook):
         unsaid = not any(snapshot.texts.values()) and not snapshot.values
         lost = take_over(unit, row, "worker_lost", snapshot, now=self._clock.now(), again=unsaid)
         return (
-            Finished(_job(lost.row), _ending_of(lost.row), lost.row.revision, lost.row, lost.view)
+            Finished(job_from(lost.row), _ending_of(lost.row), lost.row.revision, lost.row, lost.view)
             if is_terminal(lost.row)
             else None
         )
@@ -154,22 +130,6 @@ class StoreRunBook(RunBook):
             return lost
 
         return await self._store.write(work)
-
-
-def _job(row: Subtask, *, spec: Any = None, about: Any = None) -> Job:
-    return Job(
-        task_id=row.task_id,
-        subtask_id=row.id,
-        message_id=row.message_id,
-        attempt=row.attempt,
-        revision=row.revision,
-        lease=row.lease or "",
-        target=row.target,
-        user_id=row.sender_id,
-        spec=spec,
-        about=about,
-        reason=row.reason,
-    )
 
 
 def _held(unit: Unit, job: Job) -> Subtask:

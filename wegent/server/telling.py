@@ -14,6 +14,7 @@ from wegent.core.runs import RunListener
 from wegent.core.sessions import Session
 from wegent.core.streams import Voice
 from wegent.server import payloads
+from wegent.server.claiming import Claimed
 from wegent.server.records import Subtask
 from wegent.server.status import TaskView, is_terminal
 
@@ -72,9 +73,9 @@ class Teller(RunListener):
 
     def started(self, job: Job) -> None:
         """`chat:start`, then `task:status`."""
-        row, view = job.about
-        self._of_run(row, "chat:start", payloads.chat_start(row))
-        self.status(view)
+        claimed: Claimed = job.about
+        self._of_run(claimed.row, "chat:start", payloads.chat_start(claimed.row))
+        self.status(claimed.view)
 
     def ended(self, finished: Finished, replica: Replica) -> None:
         """The ending, then `task:status`."""

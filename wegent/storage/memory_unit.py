@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-from wegent.core.clock import Clock
 from wegent.core.errors import Conflict, NotFound
-from wegent.core.model import StreamId
-from wegent.server.ports.store import Unit
-from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.server.records import Kind, Member, Subtask, Task, Token, User
 from wegent.storage import rules
-from wegent.storage.memory_tables import Tables
-
-R = TypeVar("R", User, Task, Subtask, Member)
-
-
-def _found(row: R | None, what: str) -> R:
-    if row is None:
-        raise NotFound(f"no such {what}")
-    return row
+from wegent.storage.memory_base import found, plain, stored
+from wegent.storage.memory_runs import MemoryRuns
 
 
-def _plain(value: Any) -> Any:
-    """The value as a database gives it back: a copy of its own, as JSON can say it."""
-    return rules.load(rules.dump(value)) if value else value
-
-
-def _stored(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields, checked, with what is JSON in a database made so here."""
-    rules.check_texts(fields)
-    kept = dict(fields)
-    for name in ("options", "result", "claims", "body"):
-        if name in kept:
-            kept[name] = _plain(kept[name])
-    for name in ("values", "contexts"):
-        if name in kept:
-            kept[name] = tuple(_plain(each) for each in kept[name])
-    return kept
-
-
-class MemoryUnit(Unit):
+class MemoryUnit(MemoryRuns):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
-    __slots__ = ("_clock", "_open", "_t", "_writable")
-
-    def __init__(self, tables: Tables, clock: Clock, *, writable: bool) -> None:
-        self._t = tables
-        self._clock = clock
-        self._writable = writable
-        self._open = True
-
-    def close(self) -> None:
-        """The transaction is over: a unit that was kept beyond it must not reach the rows."""
-        self._open = False
-
-    def _read(self) -> Tables:
-        if not self._open:
-            raise RuntimeError("the unit is over")
-        return self._t
-
-    def _write(self) -> Tables:
-        if not self._writable:
-            raise RuntimeError("a unit of Store.read must not change rows")
-        return self._read()
+    __slots__ = ()
 
     # users and tokens
 
@@ -93,8 +45,8 @@ class MemoryUnit(Unit):
     def update_user(self, user_id: int, **changes: Any) -> User:
         t = self._write()
         rules.check_changes(User, changes)
-        row = _found(t.users.get(user_id), "user")
-        new = attrs.evolve(row, **_stored(changes))
+        row = found(t.users.get(user_id), "user")
+        new = attrs.evolve(row, **stored(changes))
         if new.user_name != row.user_name:
             if new.user_name in t.user_names:
                 raise Conflict("the user name is taken")
@@ -112,10 +64,10 @@ class MemoryUnit(Unit):
     def add_token(self, token: Token) -> None:
         t = self._write()
         rules.check_token(token)
-        _found(t.users.get(token.user_id), "user")
+        found(t.users.get(token.user_id), "user")
         if token.jti in t.tokens:
             raise Conflict("there is a token of that jti")
-        t.put(t.tokens, token.jti, attrs.evolve(token, claims=_plain(token.claims)))
+        t.put(t.tokens, token.jti, attrs.evolve(token, claims=plain(token.claims)))
 
     def revoke_token(self, jti: str, at: datetime) -> Token:
         t = self._write()
@@ -147,8 +99,8 @@ class MemoryUnit(Unit):
         t = self._write()
         rules.check_kind_name(kind, namespace, name)
         if user_id is not None:
-            _found(t.users.get(user_id), "user")
-        now, body = self._clock.now(), _plain(body)
+            found(t.users.get(user_id), "user")
+        now, body = self._clock.now(), plain(body)
         row = self.kind_named(kind, namespace, name, user_id=user_id)
         if row is not None:
             return t.put(t.kinds, row.id, attrs.evolve(row, body=body, updated_at=now))
@@ -168,7 +120,7 @@ class MemoryUnit(Unit):
 
     def touch(self, task_id: int, *, messages: int = 0) -> Task:
         t = self._write()
-        row = _found(t.tasks.get(task_id), "task")
+        row = found(t.tasks.get(task_id), "task")
         if row.deleted:
             raise NotFound("no such task")
         new = attrs.evolve(
@@ -187,7 +139,7 @@ class MemoryUnit(Unit):
     ) -> Task:
         t = self._write()
         rules.check_changes(Task, fields)
-        _found(t.users.get(owner_id), "user")
+        found(t.users.get(owner_id), "user")
         now = self._clock.now()
         named = {"owner_id": owner_id, "team_id": team_id, "team_name": team_name, "title": title}
         row = Task(
@@ -196,7 +148,7 @@ class MemoryUnit(Unit):
             last_message_id=messages,
             created_at=now,
             updated_at=now,
-            **_stored({**rules.TASK_DEFAULTS, **fields, **named}),
+            **stored({**rules.TASK_DEFAULTS, **fields, **named}),
         )
         t.add(t.tasks_of_owner, owner_id, row.id)
         return t.put(t.tasks, row.id, row)
@@ -204,8 +156,8 @@ class MemoryUnit(Unit):
     def update_task(self, task_id: int, **changes: Any) -> Task:
         t = self._write()
         rules.check_changes(Task, changes)
-        row = _found(t.tasks.get(task_id), "task")
-        return t.put(t.tasks, task_id, attrs.evolve(row, **_stored(changes), updated_at=self._clock.now()))
+        row = found(t.tasks.get(task_id), "task")
+        return t.put(t.tasks, task_id, attrs.evolve(row, **stored(changes), updated_at=self._clock.now()))
 
     def tasks_of(
         self,
@@ -244,12 +196,12 @@ class MemoryUnit(Unit):
         rules.check_changes(Member, changes)
         row = t.members.get((task_id, user_id))
         if row is None:
-            _found(t.tasks.get(task_id), "task")
-            user = _found(t.users.get(user_id), "user")
+            found(t.tasks.get(task_id), "task")
+            user = found(t.users.get(user_id), "user")
             row = Member(task_id, user_id, user.user_name, role="member", joined_at=self._clock.now())
             t.add(t.members_of_task, task_id, user_id)
             t.add(t.tasks_of_member, user_id, task_id)
-        return t.put(t.members, (task_id, user_id), attrs.evolve(row, **_stored(changes)))
+        return t.put(t.members, (task_id, user_id), attrs.evolve(row, **stored(changes)))
 
     # subtasks
 
@@ -261,8 +213,8 @@ class MemoryUnit(Unit):
     ) -> Subtask:
         t = self._write()
         rules.check_changes(Subtask, fields)
-        _found(t.tasks.get(task.id), "task")
-        sender = _found(t.users.get(sender_id), "user")
+        found(t.tasks.get(task.id), "task")
+        sender = found(t.users.get(sender_id), "user")
         if any(row.message_id == message_id for row in t.rows_of_task(task.id)):
             raise Conflict("the message id is taken")
         now = self._clock.now()
@@ -274,7 +226,7 @@ class MemoryUnit(Unit):
             revision=task.revision,
             created_at=now,
             updated_at=now,
-            **_stored({**defaults, **fields, **named}),
+            **stored({**defaults, **fields, **named}),
         )
         self._claim_client_id(row)
         t.add(t.subtasks_of_task, task.id, row.id)
@@ -283,8 +235,8 @@ class MemoryUnit(Unit):
     def update_subtask(self, subtask_id: int, *, task: Task, **changes: Any) -> Subtask:
         t = self._write()
         rules.check_changes(Subtask, changes)
-        row = _found(t.subtasks.get(subtask_id), "subtask")
-        new = attrs.evolve(row, **_stored(changes), revision=task.revision, updated_at=self._clock.now())
+        row = found(t.subtasks.get(subtask_id), "subtask")
+        new = attrs.evolve(row, **stored(changes), revision=task.revision, updated_at=self._clock.now())
         if new.client_message_id != row.client_message_id:
             self._claim_client_id(new)
         return self._put_subtask(new)
@@ -338,58 +290,3 @@ class MemoryUnit(Unit):
     def newest_answer(self, task_id: int) -> Subtask | None:
         rows = (r for r in self._read().rows_of_task(task_id) if r.role == rules.ASSISTANT and not r.deleted)
         return max(rows, key=lambda row: row.message_id, default=None)
-
-    # runs
-
-    def claimable(
-        self, targets: Collection[str], *, now: datetime, released: Collection[int] = (), limit: int = 100
-    ) -> list[Subtask]:
-        t = self._read()
-        found: list[Subtask] = []
-        rows = [row for row in t.unfinished_rows() if row.role == rules.ASSISTANT and not row.deleted]
-        blocked = {row.task_id for row in rows if row.status in rules.HELD}
-        for row in rows:
-            if row.task_id in blocked:
-                continue
-            blocked.add(row.task_id)  # the younger ones wait behind this one, whatever becomes of it
-            due = row.id in released or (row.claimable_at is not None and row.claimable_at <= now)
-            if due and row.target in targets and not t.tasks[row.task_id].deleted:
-                found.append(row)
-        return found[:limit]
-
-    def running(self, owners: Collection[str] | None = None) -> list[Subtask]:
-        rows = (row for row in self._read().unfinished_rows() if row.status in rules.HELD)
-        return [row for row in rows if owners is None or row.owner in owners]
-
-    def owned(self, owner: str) -> list[tuple[int, int, str | None, str]]:
-        return [(row.id, row.attempt, row.lease, row.status) for row in self.running([owner])]
-
-    def beat(self, owner: str) -> None:
-        t = self._write()
-        rules.check_texts({"owner": owner})
-        row = t.beats.get(owner)
-        t.put(t.beats, owner, OwnerBeat(owner, 1 if row is None else row.beat + 1))
-
-    def beats(self) -> list[OwnerBeat]:
-        return sorted(self._read().beats.values(), key=lambda row: row.owner)
-
-    def forget_owner(self, owner: str) -> None:
-        t = self._write()
-        t.drop(t.beats, owner)
-
-    # saved streams
-
-    def save_parts(self, parts: Sequence[SavedPart]) -> None:
-        t = self._write()
-        rules.check_parts(parts)
-        for part in parts:
-            saved = t.parts.get(part.stream, {})
-            t.put(t.parts, part.stream, {**saved, (part.channel, part.offset): part})
-
-    def saved_parts(self, stream: StreamId) -> list[SavedPart]:
-        saved = self._read().parts.get(stream, {})
-        return [part for _, part in sorted(saved.items(), key=lambda item: item[0])]
-
-    def drop_parts(self, stream: StreamId) -> None:
-        t = self._write()
-        t.drop(t.parts, stream)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from wegent.storage.rules import WIDTHS
@@ -130,6 +130,7 @@ class SubtaskRow(Base):
     target: Mapped[str] = mapped_column(name("target"))
     owner: Mapped[str | None] = mapped_column(name("owner"))
     lease: Mapped[str | None] = mapped_column(name("lease"))
+    reported: Mapped[bool] = mapped_column(server_default=false())
     on_lost: Mapped[str] = mapped_column(name("on_lost"))
     reason: Mapped[str | None] = mapped_column(name("reason"))
     lost_attempts: Mapped[int]
@@ -171,6 +172,44 @@ class OwnerRow(Base):
 
     owner: Mapped[str] = mapped_column(name("owner"), primary_key=True)
     beat: Mapped[Id]
+
+
+class QueueRow(Base):
+    """How many turns a target has had."""
+
+    __tablename__ = "queues"
+
+    target: Mapped[str] = mapped_column(name("target"), primary_key=True)
+    turns: Mapped[Id]
+
+
+class TurnRow(Base):
+    """A user's latest turn at a target. No foreign key: checking it would lock the users' rows."""
+
+    __tablename__ = "turns"
+
+    target: Mapped[str] = mapped_column(name("target"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    turn: Mapped[Id]
+
+
+class DeviceRow(Base):
+    """`Device`."""
+
+    __tablename__ = "devices"
+
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    device_id: Mapped[str] = mapped_column(name("device_id"), primary_key=True)
+    slot_max: Mapped[int]
+    status: Mapped[str] = mapped_column(name("status"))
+    created_at: Mapped[When]
+    seen_at: Mapped[When | None]
+    offline_since: Mapped[When | None]
+    is_default: Mapped[bool]
+    connection: Mapped[str | None] = mapped_column(name("connection"))
+    executor_version: Mapped[str | None] = mapped_column(name("executor_version"))
+    name: Mapped[Lines]
+    capabilities: Mapped[Object]
 
 
 class PartRow(Base):

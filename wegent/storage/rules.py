@@ -9,7 +9,8 @@ import attrs
 
 from wegent.codec import CodecError, decode, encode
 from wegent.core.errors import InvalidPayload
-from wegent.server.records import Kind, Member, SavedPart, Subtask, Task, Token, User
+from wegent.protocol.limits import DEFAULT_SLOTS
+from wegent.server.records import Device, Kind, Member, SavedPart, Subtask, Task, Token, User
 
 PENDING: Final = "PENDING"
 HELD: Final = ("RUNNING", "CANCELLING")
@@ -39,6 +40,8 @@ WIDTHS: Final[Mapping[str, int]] = {
     "error_type": 64,
     "shell_type": 64,
     "channel": 64,
+    "connection": 255,
+    "executor_version": 255,
 }
 _KIND_NAME_WIDTH: Final = 255
 _QUERY_WIDTH: Final = 1_000  # SQLite takes no longer patterns than 50 KB
@@ -48,6 +51,7 @@ _FIXED: Final[Mapping[type, frozenset[str]]] = {
     Task: frozenset({"id", "revision", "last_message_id", "created_at", "updated_at"}),
     Subtask: frozenset({"id", "task_id", "revision", "created_at", "updated_at"}),
     Member: frozenset({"task_id", "user_id", "user_name"}),
+    Device: frozenset({"user_id", "device_id", "created_at"}),
 }
 _CHANGEABLE: Final = {
     record: frozenset(each.name for each in attrs.fields(record)) - fixed for record, fixed in _FIXED.items()
@@ -59,6 +63,8 @@ TASK_DEFAULTS: Final[Mapping[str, Any]] = {
     "is_group_chat": False,
     "task_type": "chat",
 }
+
+DEVICE_DEFAULTS: Final[Mapping[str, Any]] = {"slot_max": DEFAULT_SLOTS, "status": "offline"}
 
 
 def check_changes(record: type, changes: Mapping[str, Any]) -> None:

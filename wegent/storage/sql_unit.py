@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any
 
-import attrs
-from sqlalchemy import Connection, CursorResult, Executable, Table, delete, select
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy import delete, select
 
-from wegent.core.clock import Clock
-from wegent.core.errors import Conflict, InvalidPayload, NotFound, WegentError
-from wegent.core.model import StreamId
-from wegent.server.ports.store import Unit
-from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.core.errors import Conflict, NotFound
+from wegent.server.records import Kind, Member, Subtask, Task, Token, User
 from wegent.storage import rules
 from wegent.storage import statements as sql
-from wegent.storage.faults import violation
-
-_LONG: Final = 250_000
-
-R = TypeVar("R")
-Rows = CursorResult[*tuple[Any, ...]]
+from wegent.storage.sql_base import found, params_of
+from wegent.storage.sql_runs import SqlRuns
 
 
-class SqlUnit(Unit):
+class SqlUnit(SqlRuns):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
-    __slots__ = ("_clock", "_conn", "_open", "_returning", "_writable")
-
-    def __init__(self, conn: Connection, clock: Clock, *, writable: bool) -> None:
-        self._conn = conn
-        self._clock = clock
-        self._writable = writable
-        self._open = True
-        # MariaDB and MySQL know no UPDATE … RETURNING: there the row is read after it, under the lock it took.
-        self._returning = conn.dialect.update_returning
-
-    def close(self) -> None:
-        """The transaction is over: a unit that was kept beyond it must not reach the rows."""
-        self._open = False
-
-    def _read(self, statement: Executable, **params: Any) -> Rows:
-        return self._execute(statement, params)
-
-    def _write(self, statement: Executable, params: Any = None) -> Rows:
-        if not self._writable:
-            raise RuntimeError("a unit of Store.read must not change rows")
-        return self._execute(statement, params)
-
-    def _execute(self, statement: Executable, params: Any) -> Rows:
-        if not self._open:
-            raise RuntimeError("the unit is over")
-        try:
-            return self._conn.execute(statement, params)
-        except IntegrityError as error:
-            raise violation(error) from error
-        except StatementError as error:
-            # A value that could not be made ready to be sent.
-            raise error.orig if isinstance(error.orig, WegentError) else error from None
-        except OverflowError:
-            raise InvalidPayload("a number does not fit the database") from None
-
-    def _one(self, record: Callable[..., R], statement: Executable, **params: Any) -> R | None:
-        row = self._read(statement, **params).first()
-        return None if row is None else record(*row)
-
-    def _all(self, record: Callable[..., R], statement: Executable, **params: Any) -> list[R]:
-        return [record(*row) for row in self._read(statement, **params)]
-
-    def _change(self, record: Callable[..., R], of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> R | None:
-        """Change a row by its keys; the row as it is then."""
-        columns = sql.columns(of, record)
-        if self._returning:
-            row = self._write(sql.update_by(of, keys, changes).returning(*columns)).first()
-        else:
-            for portion in _portions(changes):
-                self._write(sql.update_by(of, keys, portion))
-            where = (of.c[name] == value for name, value in keys.items())
-            row = self._read(select(*columns).where(*where)).first()
-        return None if row is None else record(*row)
+    __slots__ = ()
 
     # users and tokens
 
@@ -106,8 +45,8 @@ class SqlUnit(Unit):
         rules.check_changes(User, changes)
         rules.check_texts(changes)
         if not changes:
-            return _found(self.user(user_id), "user")
-        return _found(self._change(User, sql.USERS, {"id": user_id}, changes), "user")
+            return found(self.user(user_id), "user")
+        return found(self._change(User, sql.USERS, {"id": user_id}, changes), "user")
 
     def token(self, jti: str) -> Token | None:
         rules.check_text("jti", jti)
@@ -121,13 +60,13 @@ class SqlUnit(Unit):
 
     def add_token(self, token: Token) -> None:
         rules.check_token(token)
-        self._write(sql.INSERTS[sql.TOKENS], _params(token))
+        self._write(sql.INSERTS[sql.TOKENS], params_of(token))
 
     def revoke_token(self, jti: str, at: datetime) -> Token:
-        row = _found(self.token(jti), "token")
+        row = found(self.token(jti), "token")
         if row.revoked_at is not None:
             return row
-        return _found(self._change(Token, sql.TOKENS, {"jti": jti}, {"revoked_at": at}), "token")
+        return found(self._change(Token, sql.TOKENS, {"jti": jti}, {"revoked_at": at}), "token")
 
     def shut_out(self, since: datetime) -> tuple[list[str], list[int]]:
         revoked = self._all(Token, select(*sql.TOKEN).where(sql.TOKENS.c.revoked_at >= since))
@@ -173,7 +112,7 @@ class SqlUnit(Unit):
             task = None if row is None else Task(*row)
         else:
             task = self.task(task_id) if self._write(sql.TOUCH, params).rowcount else None
-        return _found(task, "task")
+        return found(task, "task")
 
     def task(self, task_id: int) -> Task | None:
         return self._one(Task, sql.TASK_BY_ID, id=task_id)
@@ -195,7 +134,7 @@ class SqlUnit(Unit):
         if "title" in changes:
             changes["title_key"] = changes["title"].casefold()
         changes["updated_at"] = self._clock.now()
-        return _found(self._change(Task, sql.TASKS, {"id": task_id}, changes), "task")
+        return found(self._change(Task, sql.TASKS, {"id": task_id}, changes), "task")
 
     def tasks_of(
         self,
@@ -231,15 +170,15 @@ class SqlUnit(Unit):
         row = self.member(task_id, user_id)
         if row is not None:
             keys = {"task_id": task_id, "user_id": user_id}
-            return _found(self._change(Member, sql.MEMBERS, keys, changes) if changes else row, "member")
+            return found(self._change(Member, sql.MEMBERS, keys, changes) if changes else row, "member")
         fields = {"role": "member", "joined_at": self._clock.now(), **changes}
         row = Member(task_id, user_id, self._name_of(user_id), **fields)
-        self._write(sql.INSERTS[sql.MEMBERS], _params(row))
+        self._write(sql.INSERTS[sql.MEMBERS], params_of(row))
         return row
 
     def _name_of(self, user_id: int) -> str:
         name: str | None = self._read(sql.USER_NAME, id=user_id).scalar()
-        return _found(name, "user")
+        return found(name, "user")
 
     # subtasks
 
@@ -263,7 +202,7 @@ class SqlUnit(Unit):
         rules.check_changes(Subtask, changes)
         rules.check_texts(changes)
         changes |= {"revision": task.revision, "updated_at": self._clock.now()}
-        return _found(self._change(Subtask, sql.SUBTASKS, {"id": subtask_id}, changes), "subtask")
+        return found(self._change(Subtask, sql.SUBTASKS, {"id": subtask_id}, changes), "subtask")
 
     def sent(self, user_id: int, client_message_id: str) -> Subtask | None:
         rules.check_text("client_message_id", client_message_id)
@@ -289,87 +228,3 @@ class SqlUnit(Unit):
 
     def newest_answer(self, task_id: int) -> Subtask | None:
         return self._one(Subtask, sql.NEWEST_ANSWER, task=task_id)
-
-    # runs
-
-    def claimable(
-        self, targets: Collection[str], *, now: datetime, released: Collection[int] = (), limit: int = 100
-    ) -> list[Subtask]:
-        params = {"targets": list(targets), "released": list(released), "now": now, "limit": limit}
-        return self._all(Subtask, sql.CLAIMABLE, **params)
-
-    def running(self, owners: Collection[str] | None = None) -> list[Subtask]:
-        statement = sql.HELD_ROWS
-        if owners is not None:
-            statement = statement.where(sql.SUBTASKS.c.owner.in_(list(owners)))
-        return self._all(Subtask, statement)
-
-    def owned(self, owner: str) -> list[tuple[int, int, str | None, str]]:
-        rows: list[tuple[int, int, str | None, str]] = [tuple(row) for row in self._read(sql.OWNED, who=owner)]
-        return rows
-
-    def beat(self, owner: str) -> None:
-        rules.check_texts({"owner": owner})
-        if self._write(sql.BEAT, {"who": owner}).rowcount == 0:
-            self._write(sql.INSERTS[sql.OWNERS], {"owner": owner, "beat": 1})
-
-    def beats(self) -> list[OwnerBeat]:
-        return sorted(self._all(OwnerBeat, sql.BEATS), key=lambda row: row.owner)
-
-    def forget_owner(self, owner: str) -> None:
-        self._write(delete(sql.OWNERS).where(sql.OWNERS.c.owner == owner))
-
-    # saved streams
-
-    def save_parts(self, parts: Sequence[SavedPart]) -> None:
-        rules.check_parts(parts)
-        if parts:
-            rows = [
-                {
-                    "task_id": part.stream.task_id,
-                    "subtask_id": part.stream.subtask_id,
-                    "attempt": part.stream.attempt,
-                    "channel": part.channel,
-                    "start": part.offset,
-                    "text": part.text,
-                }
-                for part in parts
-            ]
-            self._write(sql.upsert_parts(self._conn.dialect.name), rows)
-
-    def saved_parts(self, stream: StreamId) -> list[SavedPart]:
-        rows = self._read(sql.PARTS_OF_STREAM, subtask=stream.subtask_id, attempt=stream.attempt)
-        parts = [SavedPart(stream, channel, start, text) for channel, start, text in rows]
-        return sorted(parts, key=lambda part: (part.channel, part.offset))
-
-    def drop_parts(self, stream: StreamId) -> None:
-        c = sql.PARTS.c
-        self._write(delete(sql.PARTS).where(c.subtask_id == stream.subtask_id, c.attempt == stream.attempt))
-
-    def _insert(self, of: Table, row: R, **more: Any) -> R:
-        """Insert a record that has no id yet; the record with the id it got."""
-        params = _params(row) | more
-        del params["id"]
-        key = self._write(sql.INSERTS[of], params).inserted_primary_key
-        assert key is not None
-        return attrs.evolve(row, id=key[0])  # type: ignore[misc]
-
-
-def _portions(changes: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The changes for one statement each: MariaDB takes 16 MB at a time if nobody told it otherwise."""
-    long = {name: value for name, value in changes.items() if isinstance(value, str) and len(value) > _LONG}
-    short = {name: value for name, value in changes.items() if name not in long}
-    if short:
-        yield short
-    for name, value in long.items():
-        yield {name: value}
-
-
-def _params(row: Any) -> dict[str, Any]:
-    return {each.name: getattr(row, each.name) for each in attrs.fields(row.__class__)}
-
-
-def _found(row: R | None, what: str) -> R:
-    if row is None:
-        raise NotFound(f"no such {what}")
-    return row

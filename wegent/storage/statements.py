@@ -8,31 +8,31 @@ from typing import Any, Final
 import attrs
 from sqlalchemy import (
     ColumnElement,
-    Executable,
     Select,
     Table,
     Update,
     and_,
     bindparam,
-    exists,
     insert,
     or_,
     select,
     union,
     update,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from wegent.server.records import Kind, Member, Subtask, Task, Token, User
+from wegent.server.records import Device, Kind, Member, Subtask, Task, Token, User
 from wegent.storage.models import (
     Base,
+    DeviceRow,
     KindRow,
     MemberRow,
     OwnerRow,
     PartRow,
+    QueueRow,
     SubtaskRow,
     TaskRow,
     TokenRow,
+    TurnRow,
     UserRow,
 )
 from wegent.storage.rules import ASSISTANT, HELD, PENDING
@@ -52,10 +52,13 @@ TASKS: Final = table(TaskRow)
 SUBTASKS: Final = table(SubtaskRow)
 MEMBERS: Final = table(MemberRow)
 OWNERS: Final = table(OwnerRow)
+QUEUES: Final = table(QueueRow)
+TURNS: Final = table(TurnRow)
+DEVICES: Final = table(DeviceRow)
 PARTS: Final = table(PartRow)
 
-
-INSERTS: Final = {each: insert(each) for each in (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS)}
+_INSERTED = (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS, QUEUES, TURNS, DEVICES)
+INSERTS: Final = {each: insert(each) for each in _INSERTED}
 
 
 def columns(of: Table, record: Any) -> list[ColumnElement[Any]]:
@@ -69,6 +72,7 @@ KIND: Final = columns(KINDS, Kind)
 TASK: Final = columns(TASKS, Task)
 SUBTASK: Final = columns(SUBTASKS, Subtask)
 MEMBER: Final = columns(MEMBERS, Member)
+DEVICE: Final = columns(DEVICES, Device)
 
 USER_BY_ID: Final = select(*USER).where(USERS.c.id == bindparam("id"))
 USER_BY_NAME: Final = select(*USER).where(USERS.c.user_name == bindparam("name"))
@@ -126,48 +130,6 @@ UNFINISHED: Final = (
 )
 NEWEST_ANSWER: Final = select(*SUBTASK).where(*_ANSWERS).order_by(SUBTASKS.c.message_id.desc()).limit(1)
 
-BEAT: Final = update(OWNERS).where(OWNERS.c.owner == bindparam("who")).values(beat=OWNERS.c.beat + 1)
-BEATS: Final = select(OWNERS.c.owner, OWNERS.c.beat)
-
-PARTS_OF_STREAM: Final = select(PARTS.c.channel, PARTS.c.start, PARTS.c.text).where(
-    PARTS.c.subtask_id == bindparam("subtask"), PARTS.c.attempt == bindparam("attempt")
-)
-
-
-def _claimable() -> Select[*tuple[Any, ...]]:
-    other = SUBTASKS.alias("other")
-    in_the_way = exists().where(
-        other.c.task_id == SUBTASKS.c.task_id,
-        other.c.role == ASSISTANT,
-        other.c.deleted.is_(False),
-        or_(other.c.status.in_(HELD), and_(other.c.status == PENDING, other.c.id < SUBTASKS.c.id)),
-    )
-    due = or_(SUBTASKS.c.claimable_at <= bindparam("now"), SUBTASKS.c.id.in_(bindparam("released", expanding=True)))
-    return (
-        select(*SUBTASK)
-        .join(TASKS, TASKS.c.id == SUBTASKS.c.task_id)
-        .where(
-            SUBTASKS.c.status == PENDING,
-            SUBTASKS.c.target.in_(bindparam("targets", expanding=True)),
-            SUBTASKS.c.role == ASSISTANT,
-            SUBTASKS.c.deleted.is_(False),
-            TASKS.c.deleted.is_(False),
-            due,
-            ~in_the_way,
-        )
-        .order_by(SUBTASKS.c.id)
-        .limit(bindparam("limit"))
-    )
-
-
-CLAIMABLE: Final = _claimable()
-HELD_ROWS: Final = select(*SUBTASK).where(SUBTASKS.c.status.in_(HELD)).order_by(SUBTASKS.c.id)
-OWNED: Final = (
-    select(SUBTASKS.c.id, SUBTASKS.c.attempt, SUBTASKS.c.lease, SUBTASKS.c.status)
-    .where(SUBTASKS.c.status.in_(HELD), SUBTASKS.c.owner == bindparam("who"))
-    .order_by(SUBTASKS.c.id)
-)
-
 
 def _tasks_of() -> Select[*tuple[Any, ...]]:
     # A join with the ids, made first: an OR over two tables makes MariaDB read all tasks.
@@ -196,19 +158,6 @@ TASKS_BEFORE: Final = or_(
 def update_by(of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> Update:
     """Change the row of these keys."""
     return update(of).where(*(of.c[name] == value for name, value in keys.items())).values(changes)
-
-
-def upsert_parts(backend: str) -> Executable:
-    """Insert saved parts, or replace their text, as the backend says it."""
-    if backend in {"mysql", "mariadb"}:
-        on_mysql = mysql.insert(PARTS)
-        return on_mysql.on_duplicate_key_update(text=on_mysql.inserted.text)
-    keys = [PARTS.c.subtask_id, PARTS.c.attempt, PARTS.c.channel, PARTS.c.start]
-    if backend == "postgresql":
-        on_pg = postgresql.insert(PARTS)
-        return on_pg.on_conflict_do_update(index_elements=keys, set_={"text": on_pg.excluded.text})
-    on_sqlite = sqlite.insert(PARTS)
-    return on_sqlite.on_conflict_do_update(index_elements=keys, set_={"text": on_sqlite.excluded.text})
 
 
 @cache

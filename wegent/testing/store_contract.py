@@ -17,7 +17,9 @@ import trio
 from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task, User
+from wegent.testing.store_devices import DevicesContract
 from wegent.testing.store_people import PeopleContract
+from wegent.testing.store_queue import QueueContract
 from wegent.testing.store_rows import RowsContract
 from wegent.testing.store_runs import RunsContract
 from wegent.testing.store_scene import answer, message, scene, task, unique, user
@@ -224,5 +226,7 @@ def answer_of(unit: Unit, owner: User, made: Task) -> Subtask:
     return answer(unit, made, owner)
 
 
-class StoreContract(UnitsContract, TextContract, PeopleContract, RowsContract, RunsContract):
+class StoreContract(
+    UnitsContract, TextContract, PeopleContract, RowsContract, QueueContract, RunsContract, DevicesContract
+):
     """All of it."""

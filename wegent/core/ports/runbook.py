@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -42,18 +42,12 @@ class Unsaved:
 
 
 class RunBook(ABC):
-    """Claims, beats and endings of runs; every change is a compare-and-set (protocol laws 3 and 5).
+    """Beats and endings of runs that were claimed; every change is a compare-and-set (protocol laws 3 and 5).
 
     All calls raise `StoreAway` while the store does not answer, and change nothing then.
     """
 
     __slots__ = ()
-
-    @abstractmethod
-    async def claim(
-        self, targets: Collection[str], owner: str, *, limit: int, released: Collection[int] = ()
-    ) -> list[Job]:
-        """Take up to `limit` waiting attempts of these targets, each under a lease of its own."""
 
     @abstractmethod
     async def beat(self, owner: str) -> list[Held]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from wegent.core.model import StreamId
-from wegent.server.records import Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.server.records import Device, Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User, Waiting
 
 T = TypeVar("T")
 
@@ -179,17 +179,40 @@ class Unit(ABC):
     def newest_answer(self, task_id: int) -> Subtask | None:
         """The ASSISTANT row of the greatest `message_id`, deleted ones left out."""
 
-    # runs
+    # the queue: per target, users take turns
 
     @abstractmethod
-    def claimable(
-        self, targets: Collection[str], *, now: datetime, released: Collection[int] = (), limit: int = 100
-    ) -> list[Subtask]:
-        """PENDING ASSISTANT rows of these targets whose `claimable_at` has come, or whose id is among `released`.
+    def depths(self) -> dict[str, int]:
+        """How many ASSISTANT rows are PENDING, by target; targets without one are left out."""
 
-        Oldest first (by id); rows of a task that has a RUNNING or CANCELLING row, or an older PENDING one, are left
-        out. On PostgreSQL and MariaDB no lock is taken: `touch` decides.
+    @abstractmethod
+    def take_turns(self, target: str, count: int) -> int:
+        """Raise the target's number of turns by `count`; the first of them. Turns of a target begin with 1.
+
+        A unit that claims rows of a target begins with this: until it ends no other takes turns of the target. Of
+        several targets, take them in sorted order.
         """
+
+    @abstractmethod
+    def queue(
+        self, target: str, *, now: datetime, released: Collection[int] = (), limit: int, per_user: int
+    ) -> list[Waiting]:
+        """The rows whose turn it is, in order: users (`sender_id`) take turns, a row each.
+
+        First comes who was `served` longest ago, before all who never was; among those, whose row is oldest. Within a
+        user the oldest row (by id) comes first. Nobody gets more than brings them to `per_user` RUNNING and
+        CANCELLING rows of the target.
+
+        Rows that can be had are PENDING ASSISTANT rows of the target whose `claimable_at` has come, or whose id is
+        among `released`; those of a task that has a RUNNING or CANCELLING row, or an older PENDING one, are left out.
+        No lock is taken: `touch` decides.
+        """
+
+    @abstractmethod
+    def served(self, target: str, user_id: int, turn: int) -> None:
+        """The user's latest turn at the target was that one."""
+
+    # runs
 
     @abstractmethod
     def running(self, owners: Collection[str] | None = None) -> list[Subtask]:
@@ -200,6 +223,22 @@ class Unit(ABC):
         """What a beat must know of an owner's RUNNING and CANCELLING rows: (id, attempt, lease, status)."""
 
     @abstractmethod
+    def running_remote(self) -> list[Subtask]:
+        """RUNNING and CANCELLING rows that executor hosts and devices hold."""
+
+    @abstractmethod
+    def holding(self, owner: str) -> int:
+        """How many RUNNING and CANCELLING rows the owner holds."""
+
+    @abstractmethod
+    def holders(self) -> set[str]:
+        """Owners of RUNNING and CANCELLING rows, whether they have ever beaten or not."""
+
+    @abstractmethod
+    def set_reported(self, subtask_ids: Collection[int]) -> None:
+        """Mark attempts as heard of (`Subtask.reported`). No revision: there is nothing to tell anybody."""
+
+    @abstractmethod
     def beat(self, owner: str) -> None:
         """Raise the owner's beat by one, making its row where there is none."""
 
@@ -208,6 +247,26 @@ class Unit(ABC):
 
     @abstractmethod
     def forget_owner(self, owner: str) -> None: ...
+
+    # devices
+
+    @abstractmethod
+    def device(self, user_id: int, device_id: str) -> Device | None: ...
+
+    @abstractmethod
+    def devices(self, user_id: int) -> list[Device]:
+        """In order of their making."""
+
+    @abstractmethod
+    def put_device(self, user_id: int, device_id: str, **changes: Any) -> Device:
+        """Make the device (offline, named by its id, with the default number of slots), or change it.
+
+        Raises:
+            NotFound: there is no such user.
+        """
+
+    @abstractmethod
+    def delete_device(self, user_id: int, device_id: str) -> None: ...
 
     # saved streams: what a running attempt has said so far, kept where no shared log is
 
