@@ -147,7 +147,7 @@ async def test_runs_that_do_not_finish_in_a_drain_are_given_up_with_all_their_te
             viewer, subtask_id = await begin(app)
             with trio.move_on_after(10):
                 await drain.wait()
-            app.dispatcher.paused = True
+            app.queue.paused = True
             await app.runs.drain(0)
             await app.until_ended(subtask_id)
             await trio.sleep(1)

@@ -40,7 +40,7 @@ async def test_queued_messages_follow_each_other_without_a_pause(autojump_clock)
 async def test_a_row_that_nobody_releases_is_found(autojump_clock):
     async with application(ScriptedExecutor(default=[say("x")])) as app:
         alice = await app.client("alice")
-        app.sending._nudge = lambda subtask_id: None
+        app.sending._release = lambda row: None
         before = trio.current_time()
         await send(app, alice, "0")
         await alice.wait_for("chat:done")

@@ -311,7 +311,7 @@ class AwayApplication(Application):
 async def test_a_claim_that_nobody_heard_of_is_given_back_and_runs(autojump_clock):
     async with serving(AwayApplication(ScriptedExecutor(default=[say("at last")]))) as app:
         alice = await app.client("alice")
-        app.dispatcher.paused = True
+        app.queue.paused = True
         ack = await alice.emit("chat:send", {"team_id": app.team_id, "message": "x"})
         claim = app.book.claim
 
@@ -321,8 +321,8 @@ async def test_a_claim_that_nobody_heard_of_is_given_back_and_runs(autojump_cloc
             return await claim(*what)
 
         app.book.claim = unheard
-        app.dispatcher.paused = False
-        app.dispatcher.nudge()
+        app.queue.paused = False
+        app.queue.nudge()
         await trio.sleep(0.1)
         assert app.row(ack["assistant_subtask_id"]).status == "RUNNING"
         assert len(app.runs) == 0
@@ -364,7 +364,7 @@ async def test_what_a_lost_run_says_changes_nothing(autojump_clock):
         await alice.wait_for("chat:chunk")
         subtask_id = ack["assistant_subtask_id"]
         job = executor.jobs[0]
-        app.dispatcher.paused = True
+        app.queue.paused = True
         await app.book.reclaim([app.owner], "worker_lost")
         with pytest.raises(LeaseLost):
             await app.book.finish(job, Ending(EndingStatus.COMPLETED), app.runs.get(subtask_id).replica.snapshot())
@@ -373,7 +373,7 @@ async def test_what_a_lost_run_says_changes_nothing(autojump_clock):
         assert (row.status, row.attempt, row.content) == ("PENDING", 2, "")
         assert len(app.runs) == len(app.streams) == len(app.log._streams) == 0
         executor.default = [say("new")]
-        app.dispatcher.paused = False
+        app.queue.paused = False
         done = await alice.wait_for("chat:done")
         assert (done["attempt"], done["result"]["value"]) == (2, "new")
         assert not viewer.problems

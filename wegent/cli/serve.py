@@ -26,7 +26,7 @@ from wegent.logs import configure
 from wegent.presets.assembly import Assembly, assemble, read_tree
 from wegent.server.auth import TokenAuth
 from wegent.server.ports.store import Store
-from wegent.transports.plugin import Listening
+from wegent.transports.plugin import ListenerConfig, Listening, is_exposed
 
 PASSWORD_VARIABLE = "WEGENT_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 ADMIN = "admin"
@@ -82,7 +82,8 @@ def _pid(file: IO[str]) -> str:
 
 
 async def _serve(assembly: Assembly, data: Path) -> None:
-    worker = Worker(secrets.token_hex(4), data)
+    binds = [section.bind for _, section in assembly.plugins if isinstance(section, ListenerConfig)]
+    worker = Worker(secrets.token_hex(4), data, exposed=any(map(is_exposed, binds)))
     kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, kernel)

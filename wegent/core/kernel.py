@@ -38,10 +38,14 @@ class KernelConfig:
 
 @frozen
 class Worker:
-    """Who this worker is: a name that no other worker has, also not in an earlier life; and where it keeps data."""
+    """Who this worker is: a name that no other worker has, also not in an earlier life; and where it keeps data.
+
+    `exposed`: it listens where other machines can reach it.
+    """
 
     name: str
     data: Path
+    exposed: bool = False
 
 
 BASE: tuple[type[Any], ...] = (Worker, Clock, Registry, Timers, Rooms, Sessions, Health, OutboxLimits)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import trio
 from attrs import frozen
@@ -26,14 +25,17 @@ from wegent.core.timers import Timers
 from wegent.server.api.revoking import Revoked
 from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
 from wegent.server.chat import ChatServices, chat_namespace
+from wegent.server.claiming import MAX_PER_USER
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store
+from wegent.server.queueing import Queue
 from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling
+from wegent.server.targets import CommandPolicy, Targets
 from wegent.server.teams import add_defaults
 from wegent.server.telling import CHAT, ChatVoice, Teller
 from wegent.server.tokens import Signer, read_secret
@@ -82,9 +84,14 @@ class _Revoked(Revoked):
 
 @frozen
 class ChatConfig:
-    """Seconds, code points (`max_stream`), and runs at once of each executor."""
+    """Seconds, code points (`max_stream`), runs at once of each executor (`max_concurrent`) and, of those, of one user.
+
+    `command` says who may run commands on `local` and `process` (see `CommandPolicy`).
+    """
 
     max_concurrent: int = 50
+    max_per_user: int = MAX_PER_USER
+    command: Literal["auto", "admin", "everybody", "nobody"] = "auto"
     default_executor: str = "local"
     max_stream: int = RunLimits().max_stream
     cancel_timeout: float = RunLimits().cancel_timeout
@@ -112,7 +119,7 @@ class ChatPlugin(Plugin):
 
     def __init__(self) -> None:
         self._runs: Runs | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._queue: Queue | None = None
 
     async def run(self, config: ChatConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Recover what an earlier life left, then dispatch until cancelled."""
@@ -121,21 +128,16 @@ class ChatPlugin(Plugin):
         executors = deps.all(Executor)
         teller = Teller(rooms)
         streams = Streams(deps.one(StreamLog), rooms, deps.one(Timers), ChatVoice(), keep=config.keep_streams)
-        book = StoreRunBook(store, clock, partial(job_of, default_target=config.default_executor))
+        book = StoreRunBook(store, clock, job_of)
+        queue = Queue(book, deps.one(Registry), per_user=config.max_per_user)
         limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
         runs = Runs(book, streams, executors, teller, deps.one(Registry), clock=clock, owner=owner, limits=limits)
-        dispatcher = Dispatcher(book, runs, owner, dict.fromkeys(executors, config.max_concurrent))
-        teller.after_ending = dispatcher.nudge
-        self._runs, self._dispatcher = runs, dispatcher
-        sending = Sending(
-            store,
-            clock,
-            rooms,
-            teller,
-            dispatcher.nudge,
-            default_target=config.default_executor,
-            stop=runs.cancel,
-        )
+        dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
+        teller.after_ending = queue.nudge
+        self._runs, self._queue = runs, queue
+        command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
+        targets = Targets(clock, tuple(executors), config.default_executor, command)
+        sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=runs.cancel)
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, runs.cancel)
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling)
@@ -143,6 +145,7 @@ class ChatPlugin(Plugin):
         await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
             await nursery.start(runs.serve)
+            nursery.start_soon(queue.run)
             nursery.start_soon(dispatcher.run)
             task_status.started(
                 [
@@ -158,6 +161,6 @@ class ChatPlugin(Plugin):
 
     async def drain(self, deadline: float) -> None:
         """Claim nothing more, let runs finish, give up those that do not."""
-        if self._dispatcher is not None and self._runs is not None:
-            self._dispatcher.paused = True
+        if self._queue is not None and self._runs is not None:
+            self._queue.paused = True
             await self._runs.drain(max(0.0, deadline - trio.current_time()))

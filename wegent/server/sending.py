@@ -20,6 +20,7 @@ from wegent.server.access import may_see
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, is_terminal, settle
+from wegent.server.targets import Targets
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
 
@@ -27,7 +28,8 @@ RELEASE_AFTER = timedelta(seconds=2)
 """When a row becomes claimable by itself, should the worker that made it die before it released it."""
 TITLE_LENGTH = 60
 
-Nudge = Callable[[int], None]
+Release = Callable[[Subtask], None]
+"""Says that a row may be claimed, since its making has been told."""
 Stop = Callable[[int, int], object]
 """Reaches a run itself: `stop(subtask_id, attempt)`."""
 
@@ -63,18 +65,18 @@ class Sending:
         clock: Clock,
         rooms: Rooms,
         teller: Teller,
-        nudge: Nudge,
+        release: Release,
+        targets: Targets,
         *,
-        default_target: str,
         stop: Stop | None = None,
     ) -> None:
-        """`nudge` makes a row's run begin, `stop` makes one end that a message interrupts."""
+        """`release` makes a row's run begin, `stop` makes one end that a message interrupts."""
         self._store = store
         self._clock = clock
         self._rooms = rooms
         self._teller = teller
-        self._nudge = nudge
-        self._default_target = default_target
+        self._release = release
+        self._targets = targets
         self._stop = stop
 
     async def send(
@@ -106,7 +108,7 @@ class Sending:
                 if self._stop is not None and not is_terminal(row):
                     self._stop(row.id, row.attempt)
         if sent.answer is not None:
-            self._nudge(sent.answer.id)
+            self._release(sent.answer)
 
     def _commit(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent:
         if payload.task_id is None:
@@ -120,7 +122,7 @@ class Sending:
             team = kind
         if (repeat := self._repeat(unit, principal, payload)) is not None:
             return repeat
-        setup = setup_of(unit, team, default_target=self._default_target, model=payload.force_override_bot_model)
+        setup = setup_of(unit, team, model=payload.force_override_bot_model)
         return self._add(unit, principal, payload, setup)
 
     def _repeat(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent | None:
@@ -141,6 +143,7 @@ class Sending:
         group = payload.is_group_chat if task is None else task.is_group_chat
         due = not group or setup.mentioned_in(payload.message)
         rows = 2 if due else 1
+        target = self._target(unit, principal, payload, setup, task) if due else ""
         stopping: tuple[Subtask, ...] = ()
         if task is None:
             created = True
@@ -162,8 +165,11 @@ class Sending:
             client_message_id=payload.client_message_id,
             completed_at=self._clock.now(),
         )
-        answer = self._new_answer(unit, principal, payload, setup, task, message) if due else None
+        answer = self._new_answer(unit, principal, payload, setup, task, message, target) if due else None
         return Sent(settle(unit, task.id), message, answer, created, stopping=stopping)
+
+    def _target(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, task: Task | None) -> str:
+        return self._targets.decide(unit, principal, setup, device_id=payload.device_id, task=task)
 
     def _new_task(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, rows: int) -> Task:
         options = {
@@ -191,6 +197,7 @@ class Sending:
         setup: TeamSetup,
         task: Task,
         message: Subtask,
+        target: str,
     ) -> Subtask:
         return unit.add_subtask(
             task=task,
@@ -202,7 +209,7 @@ class Sending:
             answers=message.id,
             bot_name=setup.bot_name,
             shell_type=setup.shell_type,
-            target=setup.target,
+            target=target,
             on_lost=(payload.on_lost or OnLost(setup.on_lost)).value,
             claimable_at=self._clock.now() + RELEASE_AFTER,
             options={
@@ -225,9 +232,6 @@ def _check(payload: ChatSend) -> None:
     if payload.attachment_ids:
         message = f"there is no attachment {payload.attachment_ids[0]}"
         raise NotFound(message)
-    if payload.device_id is not None:
-        message = "`device_id`: this server has no devices"
-        raise InvalidPayload(message)
 
 
 def _existing(unit: Unit, principal: Principal, payload: ChatSend) -> None:

@@ -14,7 +14,7 @@ HISTORY = 200
 """Messages before a prompt that a model is shown at most."""
 
 
-def job_of(unit: Unit, row: Subtask, *, default_target: str = "local") -> Job:
+def job_of(unit: Unit, row: Subtask) -> Job:
     """The row's job.
 
     Raises:
@@ -26,7 +26,7 @@ def job_of(unit: Unit, row: Subtask, *, default_target: str = "local") -> Job:
     if task is None or team is None or message is None:
         reason = "the team, or the message that this should answer, is no more"
         raise NotFound(reason)
-    setup = setup_of(unit, team, default_target=default_target, model=row.options.get("model"))
+    setup = setup_of(unit, team, model=row.options.get("model"))
     return Job(
         task_id=task.id,
         subtask_id=row.id,

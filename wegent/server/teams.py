@@ -21,7 +21,7 @@ CHAT_SHELL = "chat_shell"
 
 @frozen
 class TeamSetup:
-    """A team as a message finds it. `target` is the executor that its runs go to, `names` what it is mentioned by."""
+    """A team as a message finds it. `executor` is the one that its shell names, `names` what it is mentioned by."""
 
     id: int
     name: str
@@ -30,7 +30,7 @@ class TeamSetup:
     names: tuple[str, ...]
     bot_name: str
     shell_type: str
-    target: str
+    executor: str | None
     on_lost: str
     system_prompt: str
     model: Mapping[str, Any]
@@ -67,7 +67,7 @@ def may_use(kind: Kind, principal: Principal) -> bool:
     return kind.user_id is None or kind.user_id == principal.user_id or bool(spec.get("public")) or listed
 
 
-def setup_of(unit: Unit, team: Kind, *, default_target: str = "local", model: str | None = None) -> TeamSetup:
+def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
     """What stands behind the team; `model` names another Model kind than the bot's.
 
     Raises:
@@ -91,7 +91,7 @@ def setup_of(unit: Unit, team: Kind, *, default_target: str = "local", model: st
         names=tuple({team.name, title}),
         bot_name=bot_kind.name,
         shell_type=shell.shellType,
-        target=CHAT_SHELL if shell.shellType == "Chat" else shell.executor or default_target,
+        executor=shell.executor,
         on_lost=spec.onLost or shell.onLost or "fail",
         system_prompt="\n\n".join(prompts),
         model=_model_config(found) if found else {},

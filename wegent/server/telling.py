@@ -85,6 +85,8 @@ class Teller(RunListener):
 
     def returned(self, job: Job) -> None:
         """Back in the queue: the next attempt's `chat:start` will tell."""
+        if self.after_ending is not None:
+            self.after_ending()
 
     def ending(self, row: Subtask, view: TaskView) -> None:
         """A row has become terminal."""

@@ -57,8 +57,12 @@ class MemoryUnit(MemoryRuns):
     def token(self, jti: str) -> Token | None:
         return self._read().tokens.get(jti)
 
-    def tokens(self, user_id: int | None = None) -> list[Token]:
-        rows = [row for row in self._read().tokens.values() if user_id is None or row.user_id == user_id]
+    def tokens(self, user_id: int | None = None, *, scope: str | None = None) -> list[Token]:
+        rows = [
+            row
+            for row in self._read().tokens.values()
+            if (user_id is None or row.user_id == user_id) and (scope is None or row.scope == scope)
+        ]
         return sorted(rows, key=lambda row: (row.created_at, row.jti), reverse=True)
 
     def add_token(self, token: Token) -> None:

@@ -52,10 +52,12 @@ class SqlUnit(SqlRuns):
         rules.check_text("jti", jti)
         return self._one(Token, sql.TOKEN_BY_ID, jti=jti)
 
-    def tokens(self, user_id: int | None = None) -> list[Token]:
+    def tokens(self, user_id: int | None = None, *, scope: str | None = None) -> list[Token]:
         statement = select(*sql.TOKEN)
         if user_id is not None:
             statement = statement.where(sql.TOKENS.c.user_id == user_id)
+        if scope is not None:
+            statement = statement.where(sql.TOKENS.c.scope == scope)
         return sorted(self._all(Token, statement), key=lambda row: (row.created_at, row.jti), reverse=True)
 
     def add_token(self, token: Token) -> None:

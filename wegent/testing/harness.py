@@ -35,11 +35,13 @@ from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store, Unit
+from wegent.server.queueing import Queue
 from wegent.server.records import Subtask, Task
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling
+from wegent.server.targets import Targets
 from wegent.server.teams import CHAT_SHELL, add_defaults
 from wegent.server.telling import ChatVoice, Teller
 from wegent.storage.memory import MemoryStore
@@ -97,9 +99,11 @@ class Application:
         self.teller = self.make_teller()
         self.streams = self.make_streams()
         self.book = StoreRunBook(self.store, self.clock, job_of)
+        self.queue = Queue(self.book, self.registry)
         self.runs = self.make_runs({CHAT_SHELL: executor})
-        self.dispatcher = Dispatcher(self.book, self.runs, self.owner, {CHAT_SHELL: max_concurrent})
-        self.teller.after_ending = self.dispatcher.nudge
+        self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
+        self.teller.after_ending = self.queue.nudge
+        self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL)
         self.sending = self.make_sending()
         self.joining = self.make_joining()
         self.cancelling = Cancelling(self.store, self.clock, self.teller, self.runs.cancel)
@@ -152,8 +156,8 @@ class Application:
             self.clock,
             self.rooms,
             self.teller,
-            self.dispatcher.nudge,
-            default_target=CHAT_SHELL,
+            self.queue.release,
+            self.targets,
             stop=self.runs.cancel,
         )
 
@@ -171,6 +175,7 @@ class Application:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
             await nursery.start(self.runs.serve)
+            nursery.start_soon(self.queue.run)
             nursery.start_soon(self.dispatcher.run)
             async with trio.open_nursery() as clients:
                 self._nursery = clients

@@ -70,6 +70,8 @@ class PeopleContract:
 
         await store.write(work)
         assert await store.read(lambda unit: unit.tokens(owner.id)) == [new, old]
+        assert await store.read(lambda unit: unit.tokens(owner.id, scope="device")) == [new]
+        assert new in await store.read(lambda unit: unit.tokens(scope="device"))
         everybody = await store.read(lambda unit: unit.tokens())
         assert old in everybody
         assert new in everybody

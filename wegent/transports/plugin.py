@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -80,6 +81,17 @@ class ListenerPlugin(Plugin):
         """Accept nothing more."""
         if self._door is not None:
             self._door.stop_accepting()
+
+
+def is_exposed(bind: str) -> bool:
+    """Whether a server that listens on HOST:PORT can be reached from other machines."""
+    host = bind.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _listen(bind: str, backlog: int) -> list[socket.socket]:

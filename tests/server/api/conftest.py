@@ -26,7 +26,8 @@ from wegent.server.ports.store import Store
 from wegent.server.records import User
 from wegent.server.sending import Sending
 from wegent.server.stopping import Cancelling
-from wegent.server.teams import add_defaults
+from wegent.server.targets import Targets
+from wegent.server.teams import CHAT_SHELL, add_defaults
 from wegent.server.telling import Teller
 from wegent.server.tokens import Signer
 from wegent.storage.memory import MemoryStore
@@ -147,7 +148,7 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
     stopped: list[tuple[int, int]] = []
     rooms = Rooms(registry)
     teller = Teller(rooms)
-    sending = Sending(store, clock, rooms, teller, nudged.append, default_target="local")
+    sending = Sending(store, clock, rooms, teller, lambda row: nudged.append(row.id), Targets(clock, [CHAT_SHELL]))
     cancelling = Cancelling(store, clock, teller, lambda subtask_id, attempt: stopped.append((subtask_id, attempt)))
     deps = Deps(
         {

@@ -74,7 +74,7 @@ async def test_the_task_of_a_path_counts_over_the_bodys(scene: Any) -> None:
         ({"team_id": 1, "message": "x", "contexts": [{"type": "strange"}]}, "contexts"),
         ({"team_id": 1, "message": "x", "contexts": "text"}, "contexts"),
         ({"team_id": 1, "message": "x", "task_id": 1}, "task_id"),
-        ({"team_id": 1, "message": "x", "device_id": "d"}, "device_id"),
+        ({"team_id": 1, "message": "x", "device_id": "d" * 101}, "device_id"),
     ],
 )
 async def test_a_wrong_field_is_named(scene: Any, body: dict[str, Any], word: str) -> None:

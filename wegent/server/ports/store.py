@@ -51,8 +51,8 @@ class Unit(ABC):
     def token(self, jti: str) -> Token | None: ...
 
     @abstractmethod
-    def tokens(self, user_id: int | None = None) -> list[Token]:
-        """Newest first; of all users where None."""
+    def tokens(self, user_id: int | None = None, *, scope: str | None = None) -> list[Token]:
+        """Newest first; of all users, and of all scopes, where None."""
 
     @abstractmethod
     def add_token(self, token: Token) -> None: ...
