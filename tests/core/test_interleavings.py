@@ -50,7 +50,7 @@ def test_the_same_seed_tells_the_same_story():
     assert one.frames > 20
 
 
-def found_out(application, words, *, seeds=200):
+def found_out(application, words, *, seeds=400):
     """Whether any of the seeds brings a complaint with one of the words."""
     for seed in range(seeds):
         story = simulate(seed, FAR if seed % 2 else BUSY, application=application)

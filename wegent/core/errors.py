@@ -105,13 +105,17 @@ class LeaseLost(Conflict):
 
 
 class OffsetMismatch(Conflict):
-    """A delta does not continue the log; `offset` is the log's true length in code points."""
+    """A delta does not continue the log; `offset` is the channel's true length in code points.
+
+    `channel` is told where it is not `content`.
+    """
 
     code = "OFFSET_MISMATCH"
 
-    def __init__(self, sentence: str, /, *, offset: int) -> None:
-        super().__init__(sentence, offset=offset)
+    def __init__(self, sentence: str, /, *, offset: int, channel: str = "content") -> None:
+        super().__init__(sentence, offset=offset, **({} if channel == "content" else {"channel": channel}))
         self.offset = offset
+        self.channel = channel
 
 
 class Terminal(Conflict):

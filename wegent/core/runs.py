@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import frozen
 
+from wegent.core.committing import commit
 from wegent.core.errors import Conflict, NotFound, Overloaded, RunFailed, WegentError
 from wegent.core.failure import failed
-from wegent.core.model import Ending, EndingStatus, Job, Outcome, Snapshot
+from wegent.core.model import Ending, EndingStatus, Job, Outcome
 from wegent.core.ports.runbook import Finished, Held, RunBook
 from wegent.core.replica import Replica
 from wegent.core.saving import Saver, Tail
@@ -265,22 +266,16 @@ class Runs:
 
     async def _commit(self, run: Run, ending: Ending) -> Finished | None:
         """Commit the ending, however long the store is away; None if it was refused."""
-        snapshot, simple = run.replica.snapshot(), False
-        delay = 0.1
+        snapshot, delay = run.replica.snapshot(), 0.1
         while True:
             try:
-                return await self.book.finish(run.job, ending, snapshot)
+                return await commit(self.book, run.job, ending, snapshot)
             except Overloaded:
                 await trio.sleep(delay)
                 delay = min(2 * delay, self.limits.retry_most)
             except (Conflict, NotFound) as error:
                 log.warning("the ending of %s was refused: %s", run.job.stream, error.sentence)
                 return None
-            except Exception:
-                if simple:
-                    raise
-                log.exception("the ending of %s can't be kept as it is; it is kept as a failure", run.job.stream)
-                ending, snapshot, simple = _UNKEPT, Snapshot(snapshot.texts), True
 
     def _tell(self, run: Run, finished: Finished) -> None:
         run.replica.ending = finished.ending
@@ -357,6 +352,3 @@ class Runs:
             log.warning("%d rows are held without being run; they are given back", len(again))
             for finished in await self.book.give_back(again):
                 self._listener.ended(finished, Replica(finished.job.stream))
-
-
-_UNKEPT = Ending(EndingStatus.FAILED, "what the run left could not be kept; the cause has been logged", "internal")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from wegent.core.model import StreamId, Text
+from wegent.core.model import Snapshot, StreamId, Text
 from wegent.core.ports.runbook import RunBook, Unsaved
 from wegent.core.replica import Replica
 
@@ -14,12 +14,12 @@ class Tail:
 
     __slots__ = ("_lengths", "_versions", "lease", "replica")
 
-    def __init__(self, replica: Replica, lease: str, *, saved: bool = False) -> None:
-        """`saved`: the store has all that is in the replica now."""
+    def __init__(self, replica: Replica, lease: str, saved: Snapshot | None = None) -> None:
+        """`saved` is what the store has already."""
         self.replica = replica
         self.lease = lease
-        self._lengths = replica.lengths() if saved else {}
-        self._versions = {value.key: value.version for value in replica.values.values()} if saved else {}
+        self._lengths = {channel: len(text) for channel, text in saved.texts.items()} if saved else {}
+        self._versions = {value.key: value.version for value in saved.values} if saved else {}
 
     def unsaved(self) -> Unsaved | None:
         """What the store does not have yet, if anything."""

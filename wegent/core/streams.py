@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wegent.core.catchup import CatchUp, Chunk, Delta
-from wegent.core.model import CONTENT, Ending, Entry, StreamId, Text, Value
+from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.replica import Replica
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ class Streams:
         replica = self._log.replica(stream) if self.local else Replica(stream)
         replica.revision = revision
         self._replicas[stream] = replica
+        return replica
+
+    async def recall(self, stream: StreamId, revision: int, snapshot: Snapshot) -> Replica:
+        """The same for one that has been written before, of which the store has `snapshot` and the log maybe more."""
+        await self._log.restore(stream, snapshot)
+        replica = self.open(stream, revision)
+        if not self.local and (found := await self._log.read(stream)) is not None:
+            replica = self._replicas[stream] = Replica.of(stream, found, revision)
         return replica
 
     def get(self, stream: StreamId) -> Replica | None:

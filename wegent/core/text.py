@@ -33,8 +33,14 @@ class SurrogateJoiner:
 
     __slots__ = ("_high",)
 
-    def __init__(self) -> None:
-        self._high = ""
+    def __init__(self, half: str = "") -> None:
+        """`half`: what an earlier one kept back."""
+        self._high = half
+
+    @property
+    def half(self) -> str:
+        """The half of a pair that is kept back, if one is."""
+        return self._high
 
     def feed(self, delta: str) -> str:
         """The clean part of what has come so far."""

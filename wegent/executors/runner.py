@@ -117,7 +117,7 @@ class Conversation:
                 await self._text(CONTENT, message.content, message.offset)
                 return None
             if isinstance(message, RunnerThinking):
-                await self._text(THINKING, message.content, None)
+                await self._text(THINKING, message.content, message.offset)
                 return None
         except RunFailed:
             await self._pass_on()
@@ -150,7 +150,7 @@ class Conversation:
 
     async def _value(self, message: RunnerMessage, nursery: trio.Nursery) -> None:
         if isinstance(message, RunnerBlock):
-            await self._sink.block(_block(message))
+            await self._sink.block(message.fields())
         elif isinstance(message, RunnerProgress):
             await self._sink.progress(message.progress, message.message)
         elif isinstance(message, RunnerApp):
@@ -245,11 +245,3 @@ def _error(message: RunnerError) -> RunFailed:
     except ValueError:
         kind = ErrorType.INTERNAL.value
     return RunFailed(clean(message.message).strip() or "The agent failed and did not say why.", type=kind)
-
-
-_BLOCK = ("id", "version", "at", "tool_name", "tool_input", "tool_output", "timestamp")
-
-
-def _block(message: RunnerBlock) -> dict[str, Any]:
-    fields = {name: getattr(message, name) for name in _BLOCK}
-    return {name: value for name, value in fields.items() if value is not None} | {"status": message.status.value}

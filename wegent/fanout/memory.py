@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from wegent.core.errors import Sealed
-from wegent.core.model import Ending, Entry, Snapshot, StreamId
+from wegent.core.model import Ending, Entry, Snapshot, StreamId, Text
 from wegent.core.ports.fanout import Fanout, Message, Subscription
 from wegent.core.ports.presence import Presence
 from wegent.core.ports.streamlog import StreamLog
@@ -127,11 +126,11 @@ class MemoryStreamLog(StreamLog):
         """Write back what was lost, which in memory nothing is: for logs that were made anew."""
         await trio.lowlevel.checkpoint()
         mine = self.replica(stream)
-        if mine.ending is not None:
-            message = "the stream has ended"
-            raise Sealed(message)
-        if any(len(text) > mine.length(channel) for channel, text in snapshot.texts.items()):
-            self._streams[stream] = Replica.of(stream, snapshot, mine.revision)
+        lengths = mine.lengths()
+        rest = {
+            channel: (at, text[at:]) for channel, text in snapshot.texts.items() for at in [lengths.get(channel, 0)]
+        }
+        mine.apply([*(Text(channel, at, text) for channel, (at, text) in rest.items() if text), *snapshot.values])
 
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream, and forget it later."""

@@ -74,10 +74,11 @@ class RunnerChunk(RunnerMessage):
 
 @frozen(kw_only=True)
 class RunnerThinking(RunnerMessage):
-    """Text of the thinking channel."""
+    """Text of the thinking channel; `offset` as that of a chunk, in this channel."""
 
     type: Literal["thinking"] = "thinking"
     content: str
+    offset: int | None = field(default=None, validator=COUNT)
 
 
 @frozen(kw_only=True)
@@ -93,6 +94,11 @@ class RunnerBlock(RunnerMessage):
     tool_output: Any = None
     status: BlockStatus
     timestamp: datetime | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that are there, as a sink takes them."""
+        found = {name: getattr(self, name) for name in _BLOCK}
+        return {name: value for name, value in found.items() if value is not None} | {"status": self.status.value}
 
 
 @frozen(kw_only=True)
@@ -159,6 +165,8 @@ class RunnerError(RunnerMessage):
     message: str
     error_type: str | None = None
 
+
+_BLOCK = ("id", "version", "at", "tool_name", "tool_input", "tool_output", "timestamp")
 
 _COMMANDS: dict[str, type[Any]] = {"start": RunnerStart, "cancel": RunnerCancel, "skill": RunnerSkillAnswer}
 

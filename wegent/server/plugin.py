@@ -17,6 +17,7 @@ from wegent.core.ports.auth import Auth
 from wegent.core.ports.executor import Executor
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunLimits, Runs
 from wegent.core.sessions import Sessions
@@ -34,7 +35,7 @@ from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.specs import job_of
-from wegent.server.stopping import Cancelling
+from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import CommandPolicy, Targets
 from wegent.server.teams import add_defaults
 from wegent.server.telling import CHAT, ChatVoice, Teller
@@ -114,7 +115,16 @@ class ChatPlugin(Plugin):
     name = "chat"
     requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Auth)
     wants: ClassVar[tuple[type[Any], ...]] = (Executor,)
-    provides: ClassVar[tuple[type[Any], ...]] = (Namespaces, Runs, Streams, Sending, Joining, Cancelling, Teller)
+    provides: ClassVar[tuple[type[Any], ...]] = (
+        Namespaces,
+        Runs,
+        RemoteRuns,
+        Streams,
+        Sending,
+        Joining,
+        Cancelling,
+        Teller,
+    )
     Config = ChatConfig
 
     def __init__(self) -> None:
@@ -132,25 +142,30 @@ class ChatPlugin(Plugin):
         queue = Queue(book, deps.one(Registry), per_user=config.max_per_user)
         limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
         runs = Runs(book, streams, executors, teller, deps.one(Registry), clock=clock, owner=owner, limits=limits)
+        remote = RemoteRuns(book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits)
+        stop = stopper_of(runs, remote)
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge
         self._runs, self._queue = runs, queue
         command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
         targets = Targets(clock, tuple(executors), config.default_executor, command)
-        sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=runs.cancel)
+        sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
         joining = Joining(store, clock, rooms, streams)
-        cancelling = Cancelling(store, clock, teller, runs.cancel)
+        cancelling = Cancelling(store, clock, teller, stop)
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling)
         await store.write(add_defaults)
         await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
             await nursery.start(runs.serve)
+            await nursery.start(remote.serve)
+            await remote.recover()
             nursery.start_soon(queue.run)
             nursery.start_soon(dispatcher.run)
             task_status.started(
                 [
                     Provision(Namespaces, _ChatNamespaces(chat_namespace(services)), self.name),
                     Provision(Runs, runs),
+                    Provision(RemoteRuns, remote),
                     Provision(Streams, streams),
                     Provision(Sending, sending),
                     Provision(Joining, joining),

@@ -13,10 +13,11 @@ from wegent.codec import decode, encode
 from wegent.core.clock import Clock
 from wegent.core.errors import LeaseLost, Terminal
 from wegent.core.model import Ending, EndingStatus, Job, Snapshot, StreamId, Text, Value
-from wegent.core.ports.runbook import Finished, Held, RunBook, Unsaved
+from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook, Unsaved
 from wegent.protocol.limits import MAX_ATTEMPTS
-from wegent.protocol.status import OnLost, Status
+from wegent.protocol.status import OnLost, Role, Status
 from wegent.server.claiming import Claim, SpecOf, claim_rows, job_from
+from wegent.server.owners import is_remote
 from wegent.server.payloads import values_of
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import SavedPart, Subtask
@@ -116,6 +117,25 @@ class StoreRunBook(RunBook):
             else None
         )
 
+    async def remote(self) -> list[RemoteRow]:
+        """Every running attempt that an executor host or a device holds."""
+
+        def work(unit: Unit) -> list[RemoteRow]:
+            return [_remote_row(unit, row) for row in unit.running_remote()]
+
+        return await self._store.read(work)
+
+    async def remote_row(self, subtask_id: int) -> RemoteRow | None:
+        """One of them, or what has ended."""
+
+        def work(unit: Unit) -> RemoteRow | None:
+            row = unit.subtask(subtask_id)
+            if row is None or row.deleted or row.role != Role.ASSISTANT:
+                return None
+            return _remote_row(unit, row) if is_terminal(row) or _is_remote(row) else None
+
+        return await self._store.read(work)
+
     async def reclaim(self, owners: Collection[str] | None, reason: str) -> list[Lost]:
         """Take every run from these owners, who are known to be gone (all owners where None)."""
 
@@ -130,6 +150,21 @@ class StoreRunBook(RunBook):
             return lost
 
         return await self._store.write(work)
+
+
+def _is_remote(row: Subtask) -> bool:
+    return Status(row.status).active and is_remote(row.owner or "")
+
+
+def _remote_row(unit: Unit, row: Subtask) -> RemoteRow:
+    ended = is_terminal(row)
+    return RemoteRow(
+        job_from(row),
+        owner=row.owner or "",
+        cancelling=row.status == Status.CANCELLING,
+        snapshot=Snapshot({"content": row.content, "thinking": row.thinking}) if ended else saved_snapshot(unit, row),
+        ending=_ending_of(row) if ended else None,
+    )
 
 
 def _held(unit: Unit, job: Job) -> Subtask:

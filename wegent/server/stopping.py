@@ -7,6 +7,8 @@ from collections.abc import Callable
 from wegent.core.clock import Clock
 from wegent.core.errors import Conflict
 from wegent.core.model import Principal
+from wegent.core.remote import RemoteRuns
+from wegent.core.runs import Runs
 from wegent.protocol.chat import ChatCancelAck
 from wegent.protocol.status import Status
 from wegent.server.access import controllable_run
@@ -15,6 +17,15 @@ from wegent.server.records import Subtask
 from wegent.server.sending import Stop, ask_to_stop
 from wegent.server.status import TaskView, is_terminal, settle
 from wegent.server.telling import Teller
+
+
+def stopper_of(runs: Runs, remote: RemoteRuns) -> Callable[[int, int], bool]:
+    """What reaches a run, wherever it is: by row and attempt; whether this worker knew of it."""
+
+    def stop(subtask_id: int, attempt: int) -> bool:
+        return runs.cancel(subtask_id, attempt) or remote.cancel(subtask_id, attempt)
+
+    return stop
 
 
 class Cancelling:

@@ -25,6 +25,7 @@ from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.auth import Auth
 from wegent.core.ports.executor import Executor
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunLimits, Runs
 from wegent.core.sessions import SessionLimits, Sessions
@@ -40,7 +41,7 @@ from wegent.server.records import Subtask, Task
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.specs import job_of
-from wegent.server.stopping import Cancelling
+from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import Targets
 from wegent.server.teams import CHAT_SHELL, add_defaults
 from wegent.server.telling import ChatVoice, Teller
@@ -101,12 +102,14 @@ class Application:
         self.book = StoreRunBook(self.store, self.clock, job_of)
         self.queue = Queue(self.book, self.registry)
         self.runs = self.make_runs({CHAT_SHELL: executor})
+        self.remote = self.make_remote()
+        self.stop = stopper_of(self.runs, self.remote)
         self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
         self.teller.after_ending = self.queue.nudge
         self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL)
         self.sending = self.make_sending()
         self.joining = self.make_joining()
-        self.cancelling = Cancelling(self.store, self.clock, self.teller, self.runs.cancel)
+        self.cancelling = Cancelling(self.store, self.clock, self.teller, self.stop)
         self.auth = NamesAuth(self.clock)
         services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling)
         self.namespace = chat_namespace(services)
@@ -149,6 +152,18 @@ class Application:
             limits=self.run_limits,
         )
 
+    def make_remote(self) -> RemoteRuns:
+        """The runs that are elsewhere."""
+        return RemoteRuns(
+            self.book,
+            self.streams,
+            self.teller,
+            self.registry,
+            self.runs.saver,
+            clock=self.clock,
+            limits=self.run_limits,
+        )
+
     def make_sending(self) -> Sending:
         """`chat:send`."""
         return Sending(
@@ -158,7 +173,7 @@ class Application:
             self.teller,
             self.queue.release,
             self.targets,
-            stop=self.runs.cancel,
+            stop=self.stop,
         )
 
     def make_joining(self) -> Joining:
@@ -175,6 +190,8 @@ class Application:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
             await nursery.start(self.runs.serve)
+            await nursery.start(self.remote.serve)
+            await self.remote.recover()
             nursery.start_soon(self.queue.run)
             nursery.start_soon(self.dispatcher.run)
             async with trio.open_nursery() as clients:

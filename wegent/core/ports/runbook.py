@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -41,6 +41,20 @@ class Unsaved:
     entries: Sequence[Text | Value]
 
 
+@frozen
+class RemoteRow:
+    """A run that is on an executor host or a device, as the store has it.
+
+    `owner` is empty and `ending` set once it has ended. `snapshot` is what was saved of it while it runs.
+    """
+
+    job: Job
+    owner: str
+    cancelling: bool
+    snapshot: Snapshot
+    ending: Ending | None = None
+
+
 class RunBook(ABC):
     """Beats and endings of runs that were claimed; every change is a compare-and-set (protocol laws 3 and 5).
 
@@ -50,8 +64,8 @@ class RunBook(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def beat(self, owner: str) -> list[Held]:
-        """Say that the owner lives; everything that it holds."""
+    async def beat(self, owner: str, *, reported: Collection[int] = ()) -> list[Held]:
+        """Say that the owner lives; everything that it holds. `reported`: rows that it tells of for the first time."""
 
     @abstractmethod
     async def save(self, unsaved: Sequence[Unsaved]) -> None:
@@ -76,3 +90,11 @@ class RunBook(ABC):
         """Take rows from an owner who holds but doesn't run them, as if it were lost; one that never said anything
         goes back into the queue. Returns those that ended so; ones that are somebody else's by now are left alone.
         """
+
+    @abstractmethod
+    async def remote(self) -> list[RemoteRow]:
+        """Every running attempt that an executor host or a device holds."""
+
+    @abstractmethod
+    async def remote_row(self, subtask_id: int) -> RemoteRow | None:
+        """The row's present attempt, if a host or a device holds it, or if it has ended, whoever held it."""
