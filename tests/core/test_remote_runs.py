@@ -539,6 +539,7 @@ async def test_a_run_can_not_ask_without_end(autojump_clock):
 
 async def test_nobody_to_ask_is_an_answer(autojump_clock):
     async with away() as (app, _viewer, run):
+        app.remote._ask = None
         await app.remote.say(run, [SaidSkill("q1", "browser", "open", {})])
         await trio.sleep(0.1)
         assert not run.answers["q1"].success

@@ -18,9 +18,11 @@ from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.protocol.auth import AuthRefresh, AuthRefreshAck, Scope
 from wegent.protocol.chat import ChatCancel, ChatResume, ChatSend
+from wegent.protocol.skills import SkillResponse
 from wegent.protocol.tasks import HistorySync, HistorySyncAck, Success, TaskJoin, TaskLeave
 from wegent.server.joining import Joining
 from wegent.server.sending import Sending
+from wegent.server.skills import Skills
 from wegent.server.stopping import Cancelling
 from wegent.server.telling import CHAT, task_room, user_room
 
@@ -49,6 +51,7 @@ class ChatServices:
     sending: Sending
     joining: Joining
     cancelling: Cancelling
+    skills: Skills
 
 
 def chat_namespace(services: ChatServices) -> Namespace:
@@ -83,6 +86,11 @@ def chat_namespace(services: ChatServices) -> Namespace:
     @chat.on("history:sync", lane=lambda payload: payload.task_id)
     async def history(session: Session, payload: HistorySync) -> HistorySyncAck:
         return await services.joining.history(session.principal, payload)
+
+    @chat.on("skill:response", urgent=True)
+    async def skill_response(session: Session, payload: SkillResponse) -> Success:
+        await services.skills.respond(session.principal, payload)
+        return Success()
 
     @chat.on("auth:refresh", urgent=True)
     async def refresh(session: Session, payload: AuthRefresh) -> AuthRefreshAck:

@@ -34,6 +34,7 @@ from wegent.server.queueing import Queue
 from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
+from wegent.server.skills import Skills
 from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import CommandPolicy, Targets
@@ -141,8 +142,21 @@ class ChatPlugin(Plugin):
         book = StoreRunBook(store, clock, job_of)
         queue = Queue(book, deps.one(Registry), per_user=config.max_per_user)
         limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
-        runs = Runs(book, streams, executors, teller, deps.one(Registry), clock=clock, owner=owner, limits=limits)
-        remote = RemoteRuns(book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits)
+        skills = Skills(store, rooms)
+        runs = Runs(
+            book,
+            streams,
+            executors,
+            teller,
+            deps.one(Registry),
+            clock=clock,
+            owner=owner,
+            limits=limits,
+            ask=skills.ask_of,
+        )
+        remote = RemoteRuns(
+            book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits, ask=skills.ask_of
+        )
         stop = stopper_of(runs, remote)
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge
@@ -152,7 +166,7 @@ class ChatPlugin(Plugin):
         sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, stop)
-        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling)
+        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, skills)
         await store.write(add_defaults)
         await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:

@@ -40,6 +40,7 @@ from wegent.server.queueing import Queue
 from wegent.server.records import Subtask, Task
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
+from wegent.server.skills import Skills
 from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import Targets
@@ -101,6 +102,7 @@ class Application:
         self.streams = self.make_streams()
         self.book = StoreRunBook(self.store, self.clock, job_of)
         self.queue = Queue(self.book, self.registry)
+        self.skills = Skills(self.store, self.rooms)
         self.runs = self.make_runs({CHAT_SHELL: executor})
         self.remote = self.make_remote()
         self.stop = stopper_of(self.runs, self.remote)
@@ -111,7 +113,7 @@ class Application:
         self.joining = self.make_joining()
         self.cancelling = Cancelling(self.store, self.clock, self.teller, self.stop)
         self.auth = NamesAuth(self.clock)
-        services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling)
+        services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling, self.skills)
         self.namespace = chat_namespace(services)
         self.users: dict[str, int] = {}
         self.team_id = 0
@@ -150,6 +152,7 @@ class Application:
             clock=self.clock,
             owner=self.owner,
             limits=self.run_limits,
+            ask=self.skills.ask_of,
         )
 
     def make_remote(self) -> RemoteRuns:
@@ -162,6 +165,7 @@ class Application:
             self.runs.saver,
             clock=self.clock,
             limits=self.run_limits,
+            ask=self.skills.ask_of,
         )
 
     def make_sending(self) -> Sending:
