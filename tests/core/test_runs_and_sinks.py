@@ -61,6 +61,22 @@ async def test_text_is_clean_and_whole(autojump_clock):
     assert (await ran(call)).content == "a\ufffd😀é\ufffd"
 
 
+async def test_the_time_to_the_first_text_is_observed_once_a_run(autojump_clock):
+    async def call(sink):
+        await trio.sleep(3)
+        await sink.text("first")
+        await trio.sleep(3)
+        await sink.text("second")
+
+    async with application(Calls(call)) as app:
+        alice = await app.client("alice")
+        ack = await alice.emit("chat:send", {"team_id": app.team_id, "message": "hi"})
+        await app.until_ended(ack["assistant_subtask_id"])
+        seen = app.registry.histogram("wegent_first_chunk_seconds", "")
+        assert sum(seen.counts) == 1
+        assert 3 <= seen.total < 3.5
+
+
 async def test_a_block_stands_behind_the_text_written_before_it(autojump_clock):
     async def call(sink):
         for n in range(50):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FRAME_BUDGET = 500_000
 """Bytes of text and values in one chunk; what surrounds them fits below the limit of a frame, 512 KiB."""
 JOINED = 512
-"""Code points of a delta from which on nothing is joined to it."""
+"""Code points that a delta grows to at most by joining."""
 
 
 @frozen
@@ -174,12 +174,10 @@ class Delta:
     def join(self, channel: str, text: str) -> bool:
         """Take in text that follows, for all who have this queued; False: too late, tell it by itself."""
         room = self._room
-        if room is None or room.turn != self._turn or channel != self._channel:
+        if room is None or room.turn != self._turn or channel != self._channel or len(text) > self._left:
             return False
         self._more.append(text)
         self._left -= len(text)
-        if self._left <= 0:
-            self._close()
         return True
 
     def spell(self, wire: Wire) -> bytes:

@@ -190,6 +190,8 @@ class Runs:
         replica = self._streams.open(job.stream, job.revision)
         ask = self._ask(job) if self._ask is not None else None
         sink = StreamSink(self._streams, replica, self._clock, max_length=self.limits.max_stream, ask=ask)
+        began = trio.current_time()
+        sink.on_first_text = lambda: self._first_chunk.observe(trio.current_time() - began)
         run = self._runs[job.subtask_id] = Run(job, replica, sink)
         self.saver.add(run.tail)
         return run

@@ -12,6 +12,7 @@ from wegent.codec import CodecError, convert, decode_loose, encode
 from wegent.core.errors import InvalidPayload, RunFailed, WegentError
 from wegent.core.model import CONTENT, THINKING, Outcome
 from wegent.core.ports.executor import Sink
+from wegent.core.said import MOST_SKILLS
 from wegent.core.text import SurrogateJoiner, bounded, clean
 from wegent.executors.lines import LineReader, LineTooLong
 from wegent.protocol.jobs import Job
@@ -35,8 +36,6 @@ from wegent.protocol.status import ErrorType
 
 READ = 65_536
 """Bytes of one read at most; the text in it goes to the sink in one piece."""
-MOST_SKILLS = 16
-"""Questions of one run that may wait for their answers."""
 
 
 class Conversation:
@@ -240,8 +239,5 @@ def _message(line: bytes) -> RunnerMessage:
 
 
 def _error(message: RunnerError) -> RunFailed:
-    try:
-        kind = ErrorType(message.error_type or "internal").value
-    except ValueError:
-        kind = ErrorType.INTERNAL.value
+    kind = ErrorType.named(message.error_type).value
     return RunFailed(clean(message.message).strip() or "The agent failed and did not say why.", type=kind)

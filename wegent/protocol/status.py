@@ -95,6 +95,14 @@ class ErrorType(Word):
     PROTOCOL = "protocol"
     INTERNAL = "internal"
 
+    @classmethod
+    def named(cls, name: str | None) -> Self:
+        """The type of that name; what nobody knows counts as internal."""
+        try:
+            return cls(name or cls.INTERNAL)
+        except ValueError:
+            return cls(cls.INTERNAL)
+
 
 class TaskType(Word):
     """What a task is for."""

@@ -110,14 +110,7 @@ def _ending(
     if status is not EndingStatus.FAILED:
         return Ending(status, result=_kept(result))
     sentence = clean(error or "").strip()[:SENTENCE_LIMIT] or UNSAID
-    return Ending(status, sentence, _type(error_type), _kept(result))
-
-
-def _type(name: str | None) -> str:
-    try:
-        return ErrorType(name or ErrorType.INTERNAL).value
-    except ValueError:
-        return ErrorType.INTERNAL.value
+    return Ending(status, sentence, ErrorType.named(error_type).value, _kept(result))
 
 
 def _kept(result: ReportedResult | None) -> dict[str, Any]:

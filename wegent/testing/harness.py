@@ -33,6 +33,7 @@ from wegent.core.streams import Streams
 from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.chat import ChatServices, chat_namespace
+from wegent.server.claiming import job_from
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store, Unit
@@ -261,17 +262,7 @@ class Application:
 
     def job(self, row: Subtask) -> Job:
         """A job of a claimed row, for those who call `Runs` themselves."""
-        return Job(
-            task_id=row.task_id,
-            subtask_id=row.id,
-            message_id=row.message_id,
-            attempt=row.attempt,
-            revision=row.revision,
-            lease=row.lease or "",
-            target=row.target,
-            user_id=row.sender_id,
-            spec=None,
-        )
+        return job_from(row)
 
 
 @asynccontextmanager
