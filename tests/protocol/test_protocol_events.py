@@ -93,6 +93,10 @@ DOCUMENTED = {
         "accepted reason?",
     ),
     ("task:cancel", LOCAL_EXECUTOR, S): ("task_id subtask_id attempt", OK),
+    ("auth:refresh", LOCAL_EXECUTOR, C): ("token", "success= expires_at"),
+    ("auth:error", LOCAL_EXECUTOR, S): ("error code", None),
+    ("device:replaced", LOCAL_EXECUTOR, S): ("device_id error", None),
+    ("task:skill", LOCAL_EXECUTOR, S): ("task_id subtask_id attempt id success result? error?", OK),
     ("task:close-session", LOCAL_EXECUTOR, S): ("task_id", OK),
 }
 

@@ -12,7 +12,7 @@ from wegent.core.committing import commit
 from wegent.core.errors import LeaseLost, NotFound, Overloaded, RunFailed, Terminal, WegentError
 from wegent.core.failure import failed
 from wegent.core.model import Ending, EndingStatus, Job
-from wegent.core.ports.runbook import Finished, RemoteRow, RunBook
+from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook
 from wegent.core.remote_run import Answer, RemoteRun
 from wegent.core.runs import RunLimits, RunListener
 from wegent.core.said import Draft, Said, SaidSkill
@@ -67,6 +67,10 @@ class RemoteRuns:
     def get(self, subtask_id: int) -> RemoteRun | None:
         """This worker's copy of the row's attempt."""
         return self._runs.get(subtask_id)
+
+    def of(self, owner: str | None) -> list[RemoteRun]:
+        """This worker's copies of the attempts that the owner holds; of all there are where None."""
+        return [run for run in self._runs.values() if owner in (None, run.owner)]
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """End what does not stop in time, hold those that wait for answers; until cancelled."""
@@ -195,7 +199,7 @@ class RemoteRuns:
 
     async def beat(self, owner: str) -> None:
         """Say that the owner lives, and hear of what was decided about its runs elsewhere; raises `StoreAway`."""
-        mine = [run for run in self._runs.values() if run.owner == owner]
+        mine = self.of(owner)
         now = trio.current_time()
         new = [run for run in mine if run.heard and not run.reported]
         rows = await self.book.beat(owner, reported=[run.job.subtask_id for run in new])
@@ -233,6 +237,39 @@ class RemoteRuns:
             await self.finish(run, failed(run.job.stream, error))
         except (LeaseLost, Terminal, NotFound) as late:
             log.warning("run %s could not be failed: %s", run.job.stream, late.sentence)
+
+    async def give_up(self, run: RemoteRun, reason: str) -> None:
+        """Its owner lives, and does not go on with it: by the row's `on_lost` it is FAILED with `reason` as its type,
+        or back in the queue. One that has ended by then is left at that; raises `StoreAway`.
+        """
+        async with run.lock:
+            if run.over.is_set():
+                return
+            try:
+                finished = await self.book.give_up(run.job, reason, run.replica.snapshot())
+            except (LeaseLost, Terminal, NotFound):
+                self.drop(run.job.subtask_id, run.job.attempt)
+                return
+            await self._returned(run, finished)
+
+    async def give_back(self, run: RemoteRun) -> None:
+        """Its owner never began with it: back into the queue, if nothing was said of it; else as `give_up`."""
+        held = Held(run.job.subtask_id, run.job.attempt, run.job.lease, run.cancelling)
+        async with run.lock:
+            if not run.over.is_set():
+                finished = await self.book.give_back([held])
+                await self._returned(run, finished[0] if finished else None)
+
+    async def _returned(self, run: RemoteRun, finished: Finished | None) -> None:
+        if finished is None:
+            self.drop(run.job.subtask_id, run.job.attempt)
+            self._listener.returned(run.job)
+            return
+        self._tell(run, finished)
+        if run.stopper is not None:
+            run.stopper()
+        with trio.CancelScope(shield=True), trio.move_on_after(self.limits.flush_timeout):
+            await self._streams.end(run.replica, finished.ending)
 
     async def _finish(self, run: RemoteRun, ending: Ending) -> None:
         run.check()

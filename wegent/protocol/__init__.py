@@ -66,6 +66,7 @@ from wegent.protocol.devices import (
     DeviceHeartbeat,
     DeviceRegister,
     DeviceRegisterAck,
+    DeviceReplaced,
     DeviceRun,
     DeviceSlotUpdate,
     DeviceStatusReport,
@@ -75,6 +76,7 @@ from wegent.protocol.devices import (
     TaskExecuteAck,
     TaskProgress,
     TaskProgressAck,
+    TaskSkill,
 )
 from wegent.protocol.executions import ExecutionRequest, ExecutionUpdate
 from wegent.protocol.hosts import FetchedTasks, FetchTasks, ReportReply, ReportStatus, SubtaskList
@@ -213,6 +215,7 @@ __all__ = [
     "DeviceHeartbeat",
     "DeviceRegister",
     "DeviceRegisterAck",
+    "DeviceReplaced",
     "DeviceRun",
     "DeviceSlotUpdate",
     "DeviceSpec",
@@ -311,6 +314,7 @@ __all__ = [
     "TaskLeave",
     "TaskProgress",
     "TaskProgressAck",
+    "TaskSkill",
     "TaskSpec",
     "TaskStatus",
     "TaskType",

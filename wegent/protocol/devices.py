@@ -63,6 +63,14 @@ class DeviceStatusReport:
 
 
 @frozen(kw_only=True)
+class DeviceReplaced:
+    """`device:replaced`: another connection has registered as this device; the one that is told so ends."""
+
+    device_id: str
+    error: str
+
+
+@frozen(kw_only=True)
 class TaskProgress:
     """`task:progress`: a delta at an offset, runner messages, or the whole text so far.
 
@@ -115,6 +123,19 @@ class TaskCancel:
     task_id: int
     subtask_id: int
     attempt: int
+
+
+@frozen(kw_only=True)
+class TaskSkill:
+    """`task:skill`: the answer to a run's `RunnerSkill` of the same `id`; repeated until it is acknowledged."""
+
+    task_id: int
+    subtask_id: int
+    attempt: int
+    id: str
+    success: bool
+    result: Any = None
+    error: str | None = None
 
 
 @frozen(kw_only=True)

@@ -35,6 +35,7 @@ TASK_PROGRESS: Final = "task:progress"
 TASK_COMPLETE: Final = "task:complete"
 TASK_EXECUTE: Final = "task:execute"
 TASK_CANCEL: Final = "task:cancel"
+TASK_SKILL: Final = "task:skill"
 HISTORY_SYNC: Final = "history:sync"
 SKILL_REQUEST: Final = "skill:request"
 SKILL_RESPONSE: Final = "skill:response"
@@ -43,6 +44,7 @@ DEVICE_HEARTBEAT: Final = "device:heartbeat"
 DEVICE_ONLINE: Final = "device:online"
 DEVICE_OFFLINE: Final = "device:offline"
 DEVICE_STATUS: Final = "device:status"
+DEVICE_REPLACED: Final = "device:replaced"
 DEVICE_SLOT_UPDATE: Final = "device:slot_update"
 CORRECTION_START: Final = "correction:start"
 CORRECTION_PROGRESS: Final = "correction:progress"
@@ -146,8 +148,12 @@ EVENTS: Final[tuple[Event, ...]] = (
     Event(DEVICE_STATUS, LOCAL_EXECUTOR, devices.DeviceStatusReport, tasks.Success),
     Event(TASK_PROGRESS, LOCAL_EXECUTOR, devices.TaskProgress, devices.TaskProgressAck),
     Event(TASK_COMPLETE, LOCAL_EXECUTOR, devices.TaskComplete, tasks.Success),
+    Event(AUTH_REFRESH, LOCAL_EXECUTOR, auth.AuthRefresh, auth.AuthRefreshAck),
+    Event(AUTH_ERROR, LOCAL_EXECUTOR, auth.AuthError, room=_C),
+    Event(DEVICE_REPLACED, LOCAL_EXECUTOR, devices.DeviceReplaced, room=_C),
     Event(TASK_EXECUTE, LOCAL_EXECUTOR, Job, devices.TaskExecuteAck, room=_D),
     Event(TASK_CANCEL, LOCAL_EXECUTOR, devices.TaskCancel, tasks.Success, room=_D),
+    Event(TASK_SKILL, LOCAL_EXECUTOR, devices.TaskSkill, tasks.Success, room=_D),
     Event(TASK_CLOSE_SESSION, LOCAL_EXECUTOR, tasks.TaskCloseSession, tasks.Success, room=_D),
 )
 """All of them, for routing, documentation and tests."""

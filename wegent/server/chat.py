@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -94,26 +94,39 @@ def chat_namespace(services: ChatServices) -> Namespace:
 
     @chat.on("auth:refresh", urgent=True)
     async def refresh(session: Session, payload: AuthRefresh) -> AuthRefreshAck:
-        return await _refresh(services, session, payload)
+        return await refresh_session(services.auth, session, payload, SCOPES)
 
     return chat
 
 
-def authenticator(auth: Auth) -> Callable[[Any], Awaitable[Principal]]:
+def authenticator(auth: Auth, scopes: Collection[str] = SCOPES) -> Callable[[Any], Awaitable[Principal]]:
     """Who connects, by the `token` of what came with the connection."""
 
     async def check(payload: Any) -> Principal:
         token = payload.get("token") if isinstance(payload, dict) else None
-        return await auth.authenticate(token if isinstance(token, str) else None, SCOPES)
+        return await auth.authenticate(token if isinstance(token, str) else None, scopes)
 
     return check
 
 
-async def _refresh(services: ChatServices, session: Session, payload: AuthRefresh) -> AuthRefreshAck:
-    principal = await services.auth.authenticate(payload.token, SCOPES)
+async def refresh_session(
+    auth: Auth,
+    session: Session,
+    payload: AuthRefresh,
+    scopes: Collection[str],
+    permit: Callable[[Session, Principal], None] | None = None,
+) -> AuthRefreshAck:
+    """`auth:refresh`: the session goes on with another token of its user; `permit` may raise where that won't do.
+
+    Raises:
+        NotAuthenticated, AccessDenied: the token is no good, or somebody else's, or good for something else.
+    """
+    principal = await auth.authenticate(payload.token, scopes)
     if principal.user_id != session.principal.user_id:
         message = "the new token is somebody else's"
         raise AccessDenied(message)
+    if permit is not None:
+        permit(session, principal)
     session.principal = principal
     session.expire_at(principal.expires_at)
     assert principal.expires_at is not None

@@ -27,6 +27,9 @@ from wegent.server.api.revoking import Revoked
 from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import MAX_PER_USER
+from wegent.server.device_link import DeviceLimits
+from wegent.server.device_namespace import device_namespace
+from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store
@@ -39,7 +42,7 @@ from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import CommandPolicy, Targets
 from wegent.server.teams import add_defaults
-from wegent.server.telling import CHAT, ChatVoice, Teller
+from wegent.server.telling import ChatVoice, Teller
 from wegent.server.tokens import Signer, read_secret
 
 
@@ -98,16 +101,17 @@ class ChatConfig:
     max_stream: int = RunLimits().max_stream
     cancel_timeout: float = RunLimits().cancel_timeout
     keep_streams: float = 60.0
+    device_window: float = DeviceLimits().window
 
 
 class _ChatNamespaces(Namespaces):
-    __slots__ = ("_chat",)
+    __slots__ = ("_all",)
 
-    def __init__(self, chat: Namespace) -> None:
-        self._chat = chat
+    def __init__(self, *namespaces: Namespace) -> None:
+        self._all = {each.path: each for each in namespaces}
 
     def namespaces(self) -> Mapping[str, Namespace]:
-        return {CHAT: self._chat}
+        return self._all
 
 
 class ChatPlugin(Plugin):
@@ -120,6 +124,7 @@ class ChatPlugin(Plugin):
         Namespaces,
         Runs,
         RemoteRuns,
+        Devices,
         Streams,
         Sending,
         Joining,
@@ -161,25 +166,32 @@ class ChatPlugin(Plugin):
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge
         self._runs, self._queue = runs, queue
+        devices = Devices(
+            store, clock, rooms, deps.one(Registry), queue, remote, limits=DeviceLimits(window=config.device_window)
+        )
         command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
-        targets = Targets(clock, tuple(executors), config.default_executor, command)
+        window = timedelta(seconds=config.device_window)
+        targets = Targets(clock, tuple(executors), config.default_executor, command, window)
         sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, stop)
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, skills)
+        spoken_by_devices = device_namespace(deps.one(Auth), rooms, devices)
         await store.write(add_defaults)
         await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
             await nursery.start(runs.serve)
             await nursery.start(remote.serve)
             await remote.recover()
+            await nursery.start(devices.serve)
             nursery.start_soon(queue.run)
             nursery.start_soon(dispatcher.run)
             task_status.started(
                 [
-                    Provision(Namespaces, _ChatNamespaces(chat_namespace(services)), self.name),
+                    Provision(Namespaces, _ChatNamespaces(chat_namespace(services), spoken_by_devices), self.name),
                     Provision(Runs, runs),
                     Provision(RemoteRuns, remote),
+                    Provision(Devices, devices),
                     Provision(Streams, streams),
                     Provision(Sending, sending),
                     Provision(Joining, joining),

@@ -110,7 +110,8 @@ class Queue:
         if self.paused or not limits or limit < 1:
             await trio.lowlevel.checkpoint()
             return []
-        claim = Claim(limits, owner, limit, slots, self._released_of(limits), self._per_user)
+        per_user = self._per_user if slots is None else slots  # a user's own machine is shared with nobody
+        claim = Claim(limits, owner, limit, slots, self._released_of(limits), per_user)
         jobs = await self._book.claim(claim)
         for job in jobs:
             self._released.pop(job.subtask_id, None)

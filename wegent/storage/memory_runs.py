@@ -112,6 +112,10 @@ class MemoryRuns(MemoryBase):
         rows = [row for row in self._read().devices.values() if row.user_id == user_id]
         return sorted(rows, key=lambda row: (row.created_at, row.device_id))
 
+    def present_devices(self) -> list[Device]:
+        rows = self._read().devices.values()
+        return [row for row in rows if row.connection is not None or row.status != rules.OFFLINE]
+
     def put_device(self, user_id: int, device_id: str, **changes: Any) -> Device:
         t = self._write()
         rules.check_changes(Device, changes)

@@ -14,6 +14,7 @@ from wegent.server.records import Device, Kind, Member, SavedPart, Subtask, Task
 
 PENDING: Final = "PENDING"
 HELD: Final = ("RUNNING", "CANCELLING")
+OFFLINE: Final = "offline"
 UNFINISHED: Final = (PENDING, *HELD)
 USER: Final = "USER"
 ASSISTANT: Final = "ASSISTANT"
@@ -64,7 +65,7 @@ TASK_DEFAULTS: Final[Mapping[str, Any]] = {
     "task_type": "chat",
 }
 
-DEVICE_DEFAULTS: Final[Mapping[str, Any]] = {"slot_max": DEFAULT_SLOTS, "status": "offline"}
+DEVICE_DEFAULTS: Final[Mapping[str, Any]] = {"slot_max": DEFAULT_SLOTS, "status": OFFLINE}
 
 
 def check_changes(record: type, changes: Mapping[str, Any]) -> None:

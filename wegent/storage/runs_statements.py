@@ -21,7 +21,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from wegent.server.owners import DEVICE as DEVICE_OWNER
 from wegent.server.owners import HOST as HOST_OWNER
-from wegent.storage.rules import ASSISTANT, HELD, PENDING
+from wegent.storage.rules import ASSISTANT, HELD, OFFLINE, PENDING
 from wegent.storage.statements import DEVICE, DEVICES, OWNERS, PARTS, QUEUES, SUBTASK, SUBTASKS, TASKS, TURNS
 
 S: Final = SUBTASKS.c
@@ -95,6 +95,7 @@ DEVICE_BY_ID: Final = select(*DEVICE).where(
 DEVICES_OF: Final = (
     select(*DEVICE).where(DEVICES.c.user_id == bindparam("user")).order_by(DEVICES.c.created_at, DEVICES.c.device_id)
 )
+PRESENT_DEVICES: Final = select(*DEVICE).where(or_(DEVICES.c.connection.is_not(None), DEVICES.c.status != OFFLINE))
 
 PARTS_OF_STREAM: Final = select(PARTS.c.channel, PARTS.c.start, PARTS.c.text).where(
     PARTS.c.subtask_id == bindparam("subtask"), PARTS.c.attempt == bindparam("attempt")

@@ -99,6 +99,9 @@ class SqlRuns(SqlBase):
     def devices(self, user_id: int) -> list[Device]:
         return self._all(Device, runs.DEVICES_OF, user=user_id)
 
+    def present_devices(self) -> list[Device]:
+        return self._all(Device, runs.PRESENT_DEVICES)
+
     def put_device(self, user_id: int, device_id: str, **changes: Any) -> Device:
         rules.check_changes(Device, changes)
         rules.check_texts(changes)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import trio
 
 from wegent.core.clock import Clock, VirtualClock
-from wegent.core.errors import NotAuthenticated
+from wegent.core.errors import AccessDenied, NotAuthenticated
 from wegent.core.instruments import Registry
 from wegent.core.model import Job, Principal, StreamId
 from wegent.core.outbox import OutboxLimits
@@ -34,6 +35,9 @@ from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import job_from
+from wegent.server.device_link import DeviceLimits
+from wegent.server.device_namespace import device_namespace
+from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
 from wegent.server.ports.store import Store, Unit
@@ -54,7 +58,9 @@ USERS = ("alice", "bob", "carol")
 
 
 class NamesAuth(Auth):
-    """Takes a user's name for a token, with `@` and a number of seconds where it is to expire."""
+    """Takes a user's name for a token, with `@` and a number of seconds where it is to expire, and before that with
+    `#` and a device's id where it is to be good for that device only.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -68,11 +74,17 @@ class NamesAuth(Auth):
         """The user of that name."""
         await trio.lowlevel.checkpoint()
         name, _, seconds = (token or "").partition("@")
+        name, _, device_id = name.partition("#")
+        scope = "device" if device_id else "user"
         if name not in self._users:
             message = "Invalid or expired token"
             raise NotAuthenticated(message)
+        if scope not in scopes:
+            message = f"This needs a token of another scope than {scope}"
+            raise AccessDenied(message)
         expires = self._clock.time() + float(seconds) if seconds else None
-        return Principal(self._users[name], name, expires_at=expires)
+        claims = {"device_id": device_id} if device_id else {}
+        return Principal(self._users[name], name, scope=scope, expires_at=expires, claims=claims)
 
 
 class Application:
@@ -86,6 +98,7 @@ class Application:
         outbox_limits: OutboxLimits | None = None,
         session_limits: SessionLimits | None = None,
         max_concurrent: int = 50,
+        device_limits: DeviceLimits | None = None,
     ) -> None:
         self.executor = executor
         self.owner = "worker-1"
@@ -109,13 +122,17 @@ class Application:
         self.stop = stopper_of(self.runs, self.remote)
         self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
         self.teller.after_ending = self.queue.nudge
-        self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL)
+        self.device_limits = device_limits or DeviceLimits()
+        window = timedelta(seconds=self.device_limits.window)
+        self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL, window=window)
         self.sending = self.make_sending()
         self.joining = self.make_joining()
         self.cancelling = Cancelling(self.store, self.clock, self.teller, self.stop)
         self.auth = NamesAuth(self.clock)
         services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling, self.skills)
         self.namespace = chat_namespace(services)
+        self.devices = self.make_devices()
+        self.device_namespace = device_namespace(self.auth, self.rooms, self.devices)
         self.users: dict[str, int] = {}
         self.team_id = 0
         self._nursery: trio.Nursery | None = None
@@ -169,6 +186,12 @@ class Application:
             ask=self.skills.ask_of,
         )
 
+    def make_devices(self) -> Devices:
+        """The devices that are connected to this worker."""
+        return Devices(
+            self.store, self.clock, self.rooms, self.registry, self.queue, self.remote, limits=self.device_limits
+        )
+
     def make_sending(self) -> Sending:
         """`chat:send`."""
         return Sending(
@@ -197,6 +220,7 @@ class Application:
             await nursery.start(self.runs.serve)
             await nursery.start(self.remote.serve)
             await self.remote.recover()
+            await nursery.start(self.devices.serve)
             nursery.start_soon(self.queue.run)
             nursery.start_soon(self.dispatcher.run)
             async with trio.open_nursery() as clients:
@@ -223,6 +247,11 @@ class Application:
         return MemoryClient(
             self.sessions, self.namespace, self._nursery, token=name, limits=limits or self.outbox_limits
         )
+
+    def new_device(self, token: str) -> MemoryClient:
+        """A client of the devices' namespace that has not connected yet."""
+        assert self._nursery is not None
+        return MemoryClient(self.sessions, self.device_namespace, self._nursery, token=token, limits=self.outbox_limits)
 
     # what tests look at, past all delays of the store
 

@@ -50,6 +50,20 @@ class DevicesContract:
         assert await store.read(lambda unit: unit.devices(owner.id)) == made
         assert await store.read(lambda unit: unit.devices(other.id)) == [theirs]
 
+    async def test_devices_that_are_connected_or_not_called_offline_are_present(self, store: Store) -> None:
+        owner, other = await store.write(lambda unit: (user(unit), user(unit)))
+        for who, device_id, connection, status in (
+            (owner, "connected", "w.1", "busy"),
+            (other, "calls itself offline", "w.2", "offline"),
+            (owner, "in its grace", None, "online"),
+            (owner, "offline", None, "offline"),
+        ):
+            changes = {"connection": connection, "status": status}
+            await store.write(lambda unit, args=(who.id, device_id), to=changes: unit.put_device(*args, **to))  # type: ignore[misc]
+        present = await store.read(lambda unit: unit.present_devices())
+        found = {each.device_id for each in present if each.user_id in (owner.id, other.id)}
+        assert found == {"connected", "calls itself offline", "in its grace"}
+
     async def test_a_device_that_cannot_be_kept_is_refused(self, store: Store) -> None:
         owner = await store.write(user)
         with pytest.raises(NotFound):

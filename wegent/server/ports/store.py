@@ -258,6 +258,10 @@ class Unit(ABC):
         """In order of their making."""
 
     @abstractmethod
+    def present_devices(self) -> list[Device]:
+        """Of all users, those that are connected or not called offline."""
+
+    @abstractmethod
     def put_device(self, user_id: int, device_id: str, **changes: Any) -> Device:
         """Make the device (offline, named by its id, with the default number of slots), or change it.
 

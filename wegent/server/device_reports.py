@@ -1,0 +1,72 @@
+"""What devices report of their runs: `task:progress` and `task:complete` (protocol §8)."""
+
+from __future__ import annotations
+
+from wegent.core.errors import AccessDenied, InvalidPayload, LeaseLost, NotFound, Terminal
+from wegent.core.remote import RemoteRuns
+from wegent.core.remote_run import RemoteRun
+from wegent.protocol.devices import TaskComplete, TaskProgress, TaskProgressAck
+from wegent.protocol.tasks import Success
+from wegent.server.device_link import Link
+from wegent.server.ports.store import Store
+from wegent.server.reports import Report, device_ending, device_report
+
+
+class DeviceReports:
+    """Takes reports of runs that belong to the device which reports them."""
+
+    def __init__(self, store: Store, remote: RemoteRuns) -> None:
+        self._store = store
+        self._remote = remote
+
+    async def progress(self, link: Link, payload: TaskProgress) -> TaskProgressAck:
+        """`task:progress`; see `_take` for what is raised."""
+        return TaskProgressAck(offset=await self._take(link, payload, device_report(payload)))
+
+    async def complete(self, link: Link, payload: TaskComplete) -> Success:
+        """`task:complete`; a repeat of the ending that was committed succeeds."""
+        await self._take(link, payload, device_ending(payload))
+        return Success()
+
+    async def _take(self, link: Link, payload: TaskProgress | TaskComplete, report: Report) -> int:
+        """Say it, and end the run if that is the report's end; the content's length then.
+
+        Raises:
+            NotFound, AccessDenied: there is no such run, or it is none of the device's.
+            LeaseLost, Terminal: it was taken from the device, or has ended otherwise.
+            OffsetMismatch, InvalidPayload: what it says can't be taken, and nothing of it was.
+            StoreAway: the ending is not known to be committed; to be repeated.
+        """
+        run = await self._run_of(link, payload.subtask_id, payload.attempt)
+        charge = link.charges.get(payload.subtask_id)
+        if charge is not None and charge.run is run:
+            charge.accepted = True
+            link.hear_of(charge)
+        if run.ending is None or report.ending is None:
+            await self._remote.say(run, report.said)
+        if report.ending is not None:
+            await self._remote.finish(run, report.ending)
+        return run.replica.length()
+
+    async def _run_of(self, link: Link, subtask_id: int, asked: int | None) -> RemoteRun:
+        run = await self._remote.find(subtask_id)
+        if run is None or run.job.target != link.owner:
+            raise await self._why_not(link, subtask_id)
+        attempt = asked or link.named(subtask_id)
+        if attempt is None and run.ending is not None:
+            attempt = run.job.attempt  # a repeat, over a connection that was never told of the run
+        if attempt is None:
+            message = "`attempt`: expected the run's attempt, since this connection was not given the run; got nothing"
+            raise InvalidPayload(message)
+        if attempt != run.job.attempt:
+            message = f"attempt {attempt} of {subtask_id} was taken from this device; the present one is another"
+            raise LeaseLost(message)
+        return run
+
+    async def _why_not(self, link: Link, subtask_id: int) -> NotFound | AccessDenied | LeaseLost | Terminal:
+        row = await self._store.read(lambda unit: unit.subtask(subtask_id))
+        if row is None:
+            return NotFound(f"there is no run {subtask_id}")
+        if row.target == link.owner or link.named(subtask_id) is not None:
+            return LeaseLost(f"the run {subtask_id} was taken from this device")
+        return AccessDenied(f"the run {subtask_id} is none of this device's")

@@ -1,0 +1,377 @@
+"""Devices: who is there, what they carry, and what becomes of it when they go (protocol §8)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+import trio
+
+from wegent.core.clock import Clock
+from wegent.core.closing import OVERLOAD, Close
+from wegent.core.errors import AccessDenied, Conflict, NotFound, Overloaded, ShuttingDown
+from wegent.core.instruments import Registry
+from wegent.core.model import Principal
+from wegent.core.remote import RemoteRuns
+from wegent.core.remote_run import RemoteRun
+from wegent.core.rooms import Rooms
+from wegent.core.sessions import Session
+from wegent.core.text import clean
+from wegent.protocol.auth import Scope
+from wegent.protocol.devices import (
+    DeviceHeartbeat,
+    DeviceRegister,
+    DeviceRegisterAck,
+    DeviceReplaced,
+    DeviceRun,
+    DeviceStatusReport,
+)
+from wegent.protocol.events import DEVICE_OFFLINE, DEVICE_ONLINE, DEVICE_REPLACED, DEVICE_STATUS, device_room
+from wegent.protocol.jobs import Job
+from wegent.protocol.status import DeviceStatus, Status
+from wegent.protocol.tasks import Success
+from wegent.server import device_rows as rows
+from wegent.server.device_dispatch import DeviceDispatch
+from wegent.server.device_link import NOT_REGISTERED, Charge, DeviceLimits, Link
+from wegent.server.device_reports import DeviceReports
+from wegent.server.device_telling import DeviceTeller
+from wegent.server.owners import device_of, device_owner
+from wegent.server.persisting import persist
+from wegent.server.ports.store import Store
+from wegent.server.queueing import Queue
+from wegent.server.records import Device
+
+log = logging.getLogger(__name__)
+REPLACED = Close(4403, "Another connection has registered as this device", come_back=False)
+
+
+class Devices:
+    """The devices that are connected to this worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        rooms: Rooms,
+        registry: Registry,
+        queue: Queue,
+        remote: RemoteRuns,
+        *,
+        limits: DeviceLimits | None = None,
+        token_of: Callable[[Job], str] | None = None,
+    ) -> None:
+        """`token_of` makes a job's `auth_token`."""
+        self.limits = limits or DeviceLimits()
+        self.teller = DeviceTeller(store, rooms)
+        self.reports = DeviceReports(store, remote)
+        self._dispatch = DeviceDispatch(queue, remote, self.teller, self.limits, self._begun, token_of)
+        self._store = store
+        self._clock = clock
+        self._rooms = rooms
+        self._remote = remote
+        self._links: dict[str, Link] = {}
+        self._by_session: dict[str, Link] = {}
+        self._owed: dict[RemoteRun, float] = {}
+        """Until when a device that came back has to speak of a run; it comes back no later for coming back often."""
+        self._watched: set[RemoteRun] = set()
+        self._turns: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+        self._nursery: trio.Nursery | None = None
+        registry.gauge("wegent_devices_online", "Devices that are connected to this worker", lambda: len(self._links))
+        for name, count in (("used", self._used), ("max", self._slots)):
+            registry.gauge("wegent_device_slots", "Slots of connected devices", count, slots=name)
+
+    def _used(self) -> float:
+        return sum(len(link.charges) for link in self._links.values())
+
+    def _slots(self) -> float:
+        return sum(link.slots for link in self._links.values())
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold what connections need, until cancelled. No other worker is alive when this begins."""
+        await self._store.write(lambda unit: rows.disconnect_all(unit, now=self._clock.now()))
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self.teller.run)
+                for run in self._remote.of(None):
+                    self._begun(run)
+                task_status.started()
+        finally:
+            self._nursery = None
+
+    def link(self, user_id: int, device_id: str) -> Link | None:
+        """The device's connection, if it is connected to this worker."""
+        return self._links.get(device_owner(user_id, device_id))
+
+    def linked(self, session: Session, device_id: str | None = None) -> Link:
+        """What the session is registered as.
+
+        Raises:
+            Conflict: it is not registered, or another connection has taken its place.
+            AccessDenied: it is another device than `device_id`.
+        """
+        link = self._by_session.get(session.id)
+        if link is None:
+            raise Conflict(NOT_REGISTERED)
+        link.check()
+        if device_id not in (None, link.device_id):
+            message = f"this connection is the device {link.device_id!r}, and speaks for no other"
+            raise AccessDenied(message)
+        return link
+
+    def permit(self, session: Session, principal: Principal) -> None:
+        """Whether another token will do for a session; raises `AccessDenied`."""
+        if (link := self._by_session.get(session.id)) is not None:
+            _permit(principal, link.device_id)
+
+    def disconnected(self, session: Session) -> None:
+        """A session of the namespace has ended."""
+        if (link := self._by_session.get(session.id)) is not None:
+            link.end()
+
+    # a registration, and the life of the connection that it makes
+
+    async def register(self, session: Session, asked: DeviceRegister, ack: Callable[[DeviceRegisterAck], None]) -> None:
+        """Make the connection the device's current one, and say which runs the server believes it has.
+
+        Raises:
+            AccessDenied: the token is for another device.
+            Conflict: this connection is another device, or the user has too many.
+        """
+        _permit(session.principal, asked.device_id)
+        link = await self._link_of(session, asked.device_id)
+        turn = self._turns.setdefault(link.owner, trio.Lock())
+        async with turn:
+            now = self._clock.now()
+            made = await self._store.write(lambda unit: rows.register(unit, link.user_id, asked, session.id, now=now))
+            had = self._replace(link)
+            runs = await self._runs_of(link, made, had)
+            self._registered(link, made.device, runs, ack)
+
+    async def _link_of(self, session: Session, device_id: str) -> Link:
+        link = self._by_session.get(session.id)
+        if link is None:
+            if self._nursery is None:
+                message = "the server is shutting down; connect again in a moment"
+                raise ShuttingDown(message)
+            link = await self._nursery.start(self._live, session, device_id)
+        if link.device_id != device_id:
+            message = f"this connection is the device {link.device_id!r}; another one needs a connection of its own"
+            raise Conflict(message)
+        return link
+
+    async def _live(self, session: Session, device_id: str, *, task_status: trio.TaskStatus[Link]) -> None:
+        """The life of a connection that asked to be a device, and its goodbye."""
+        link = self._by_session[session.id] = Link(session, device_id, self.limits, self._owed)
+        if not session.open:
+            link.end()
+        try:
+            async with trio.open_nursery() as nursery:
+                link.nursery = nursery
+                task_status.started(link)
+                nursery.start_soon(self._serve, link)
+                await link.gone.wait()
+                nursery.cancel_scope.cancel()
+        except Exception:
+            log.exception("the connection of %s failed", link.owner)
+            session.disconnect(OVERLOAD)
+        finally:
+            link.end()
+            del self._by_session[session.id]
+            if self._links.get(link.owner) is link:
+                del self._links[link.owner]
+        await self._say_goodbye(link)
+
+    async def _serve(self, link: Link) -> None:
+        """What the server does by itself for a device that is registered."""
+        await link.registered.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dispatch.run, link)
+            nursery.start_soon(self._dispatch.close_sessions, link)
+            nursery.start_soon(self._beat, link)
+            nursery.start_soon(self._lapse, link)
+
+    def _replace(self, link: Link) -> dict[int, Charge]:
+        """Let the connection be the device's current one. The runs that the one before was known to carry."""
+        before = self._links.get(link.owner)
+        if before is link:
+            return link.charges
+        if not link.gone.is_set():
+            self._links[link.owner] = link
+        if before is None:
+            return {}
+        before.end(replaced=True)
+        told = DeviceReplaced(device_id=before.device_id, error=REPLACED.reason)
+        before.session.emit(DEVICE_REPLACED, told)
+        before.session.disconnect(REPLACED)
+        return before.charges
+
+    async def _runs_of(self, link: Link, made: rows.Registered, had: dict[int, Charge]) -> list[RemoteRun]:
+        """What the device can go on with. What it was never known to have goes back into the queue."""
+        runs: list[RemoteRun] = []
+        for row in made.rows:
+            run = await self._remote.find(row.id)
+            if run is None or run.over.is_set() or run.job.lease != row.lease:
+                continue
+            charge = had.get(row.id)
+            if row.reported or run.heard or (charge is not None and charge.run is run and charge.accepted):
+                runs.append(run)
+            elif charge is None and not link.registered.is_set():
+                await self._remote.give_back(run)
+        return [run for run in runs if not run.over.is_set()]
+
+    def _registered(
+        self, link: Link, device: Device, runs: list[RemoteRun], ack: Callable[[DeviceRegisterAck], None]
+    ) -> None:
+        if link.gone.is_set():
+            message = "the connection has ended"
+            raise Conflict(message)
+        link.name, link.slots, link.status, link.lapsed = device.name, device.slot_max, DeviceStatus.ONLINE, False
+        link.heard_at = trio.current_time()
+        self._rooms.enter(link.session, device_room(link.user_id, link.device_id))
+        ack(DeviceRegisterAck(device_id=device.device_id, running=tuple(_device_run(run) for run in runs)))
+        for run in runs:
+            self._carry(link, run)
+        link.registered.set()
+        link.wake()
+        self.teller.changed(DEVICE_ONLINE, device)
+        self.teller.slots_changed(link.user_id, link.device_id)
+
+    def _carry(self, link: Link, run: RemoteRun) -> None:
+        present = link.charges.get(run.job.subtask_id)
+        if present is not None and present.run is run:
+            return
+        deadline = self._owed.setdefault(run, trio.current_time() + self.limits.window)
+        charge = Charge(run, accepted=True, deadline=deadline)
+        link.carry(charge)
+        self._begun(run)
+        assert link.nursery is not None
+        link.nursery.start_soon(self._dispatch.attend, link, charge)
+
+    def _begun(self, run: RemoteRun) -> None:
+        """A run of a device is known here: people see it in its slot, until it is over. Plain."""
+        if run in self._watched or device_of(run.owner) is None or self._nursery is None:
+            return
+        self._watched.add(run)
+        self._nursery.start_soon(self._watch, run)
+
+    async def _watch(self, run: RemoteRun) -> None:
+        user_id, device_id = device_of(run.owner) or (0, "")
+        self.teller.slots_changed(user_id, device_id)
+        await run.over.wait()
+        self._watched.discard(run)
+        self._owed.pop(run, None)
+        self.teller.slots_changed(user_id, device_id)
+
+    async def _beat(self, link: Link) -> None:
+        while True:
+            await trio.sleep(self.limits.beat)
+            if not link.lapsed:
+                try:
+                    await self._remote.beat(link.owner)
+                except Overloaded as error:
+                    log.warning("%s can't beat: %s; going on", link.owner, error.sentence)
+
+    # going, and coming back
+
+    async def _say_goodbye(self, link: Link) -> None:
+        """Put back what the device never took; begin its window; after a grace, tell people."""
+        for charge in list(link.charges.values()):
+            if not charge.accepted:
+                await persist(self._remote.give_back, charge.run)
+        device = await persist(self._disconnect, link)
+        if device is not None:
+            await trio.sleep(self.limits.grace)
+            await persist(self._call_offline, link, device)
+
+    async def _disconnect(self, link: Link) -> Device | None:
+        now = self._clock.now()
+        async with self._turns.setdefault(link.owner, trio.Lock()):
+            return await self._store.write(
+                lambda unit: rows.disconnect(unit, link.user_id, link.device_id, link.session.id, now=now)
+            )
+
+    async def _call_offline(self, link: Link, left: Device) -> None:
+        async with self._turns.setdefault(link.owner, trio.Lock()):
+            device = await self._store.write(
+                lambda unit: rows.call_offline(unit, link.user_id, link.device_id, left.offline_since)
+            )
+            if device is not None:
+                self.teller.changed(DEVICE_OFFLINE, device)
+
+    async def _lapse(self, link: Link) -> None:
+        """A device that is connected and sends no heartbeats counts as offline, until it sends one."""
+        while True:
+            while trio.current_time() < link.heard_at + self.limits.ttl:  # noqa: ASYNC110 - it moves
+                await trio.sleep_until(link.heard_at + self.limits.ttl)
+            link.heard_at = trio.current_time()
+            if not link.lapsed:
+                link.lapsed = True
+                device = await persist(self._disconnect, link)
+                if device is not None:
+                    await persist(self._call_offline, link, device)
+
+    # what a device says of itself
+
+    async def heartbeat(self, session: Session, payload: DeviceHeartbeat) -> Success:
+        """`device:heartbeat`: it is there, and has the runs of these tasks."""
+        link = self.linked(session, payload.device_id)
+        link.heard_at = trio.current_time()
+        listed = frozenset(payload.running_task_ids)
+        for charge in link.charges.values():
+            if charge.accepted and charge.run.job.task_id in listed:
+                link.hear_of(charge)
+        async with self._turns.setdefault(link.owner, trio.Lock()):
+            link.check()
+            now = self._clock.now()
+            device = await self._store.write(
+                lambda unit: rows.hear(unit, link.user_id, link.device_id, session.id, now=now)
+            )
+            self._back(link, device)
+        await self._remote.beat(link.owner)
+        return Success()
+
+    def _back(self, link: Link, device: Device | None) -> None:
+        if device is None:
+            raise NotFound(DELETED)
+        if link.lapsed:
+            link.lapsed, link.status = False, DeviceStatus(device.status)
+            link.wake()
+            self.teller.changed(DEVICE_ONLINE, device)
+
+    async def status(self, session: Session, payload: DeviceStatusReport) -> Success:
+        """`device:status`: whether it takes new runs."""
+        link = self.linked(session, payload.device_id)
+        async with self._turns.setdefault(link.owner, trio.Lock()):
+            device = await self._store.write(
+                lambda unit: rows.set_status(unit, link.user_id, link.device_id, session.id, payload.status)
+            )
+            if device is None:
+                raise NotFound(DELETED)
+            link.status = payload.status
+            link.wake()
+            self.teller.changed(DEVICE_STATUS, device)
+        return Success()
+
+
+DELETED = "this device was deleted, or counts as offline; send device:register again"
+
+
+def _permit(principal: Principal, device_id: str) -> None:
+    mine = principal.claims.get("device_id")
+    if principal.scope == Scope.DEVICE and mine != device_id:
+        message = f"this token is for the device {clean(str(mine))!r}, not for {device_id!r}"
+        raise AccessDenied(message)
+
+
+def _device_run(run: RemoteRun) -> DeviceRun:
+    job = run.job
+    return DeviceRun(
+        task_id=job.task_id,
+        subtask_id=job.subtask_id,
+        attempt=job.attempt,
+        lease=job.lease,
+        offset=run.replica.length(),
+        status=Status(run.status),
+    )
