@@ -82,7 +82,10 @@ def test_a_new_password_replaces_the_old_one(data: Path, monkeypatch: pytest.Mon
         (["token", "revoke", "nothing"], "", 1, "token"),
         (["token", "add", "--user", "ada", "--scope", "device"], "", 2, "--device-id"),
         (["token", "add", "--user", "ada", "--device-id", "x"], "", 2, "--device-id"),
-        (["token", "add", "--user", "ada", "--scope", "executor"], "", 2, "--target"),
+        (["token", "add", "--user", "ada", "--scope", "executor"], "", 2, "--targets"),
+        (["token", "add", "--user", "ada", "--scope", "executor", "--targets", ","], "", 2, "--targets"),
+        (["token", "add", "--user", "ada", "--scope", "executor", "--targets", "device:1:x"], "", 2, "device"),
+        (["token", "add", "--user", "ada", "--targets", "docker"], "", 2, "--scope executor"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(
@@ -106,7 +109,7 @@ def test_a_wrong_call_is_told_in_one_line(
     [
         (["--scope", "user"], {}),
         (["--scope", "device", "--device-id", "box"], {"device_id": "box"}),
-        (["--scope", "executor", "--target", "process", "--target", "docker"], {"targets": ["process", "docker"]}),
+        (["--scope", "executor", "--targets", "process, docker,process"], {"targets": ["process", "docker"]}),
     ],
 )
 def test_a_token_of_each_scope_is_good_for_it(

@@ -130,8 +130,10 @@ PARTS = {
     protocol.JobWorkspace: "git_url? git_repo? branch_name?",
     protocol.FetchTasks: "executor targets limit wait_s=",
     protocol.FetchedTasks: "tasks",
-    protocol.ReportStatus: ("subtask_id attempt lease status? progress? events? result? error_message? error_type?"),
-    protocol.ReportReply: "subtask_id status offset cancel",
+    protocol.ReportStatus: (
+        "subtask_id attempt lease status? progress? events? result? error_message? error_type? skills_received?"
+    ),
+    protocol.ReportReply: "subtask_id status offset cancel skills=",
     protocol.SubtaskList: "subtasks",
     protocol.RunnerStart: "type= job",
     protocol.RunnerCancel: "type=",

@@ -289,19 +289,49 @@ async def test_a_revoked_token_is_refused_at_once(auth: TokenAuth, store: Counti
         await auth.revoke("nothing")
 
 
+async def add_run(store: CountingStore, user: User, status: str = "RUNNING") -> dict[str, int]:
+    def work(unit: Unit) -> dict[str, int]:
+        task = unit.add_task(owner_id=user.id, team_id=1, team_name="t", title="t", messages=1)
+        row = unit.add_subtask(task=task, message_id=1, role="ASSISTANT", sender_id=user.id, status=status)
+        return {"task_id": task.id, "subtask_id": row.id, "attempt": row.attempt}
+
+    return await store.write(work)
+
+
 async def test_a_token_that_the_store_does_not_know_is_good_for_a_run_only(
     auth: TokenAuth, store: CountingStore
 ) -> None:
     user = await add_user(store)
     with pytest.raises(NotAuthenticated):
         await auth.authenticate(auth.mint(user, "user", HOUR)[0], ["user"])
-    principal = await auth.authenticate(auth.mint(user, "run", HOUR, task_id=5)[0], ["run"])
-    assert principal.claims == {"task_id": 5}
+    run = await add_run(store, user)
+    principal = await auth.authenticate(auth.mint(user, "run", HOUR, **run)[0], ["run"])
+    assert principal.claims == run
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "CANCELLING", "PENDING", "COMPLETED", "FAILED", "CANCELLED"])
+async def test_a_run_token_is_good_while_its_attempt_runs(auth: TokenAuth, store: CountingStore, status: str) -> None:
+    user = await add_user(store)
+    run = await add_run(store, user, status)
+    token, _ = auth.mint(user, "run", HOUR, **run)
+    if status in ("RUNNING", "CANCELLING"):
+        assert (await auth.authenticate(token, ["run"])).user_name == "ada"
+    else:
+        with pytest.raises(NotAuthenticated):
+            await auth.authenticate(token, ["run"])
+
+
+async def test_a_run_token_of_another_attempt_or_no_run_is_refused(auth: TokenAuth, store: CountingStore) -> None:
+    user = await add_user(store)
+    run = await add_run(store, user)
+    for claims in ({**run, "attempt": 2}, {**run, "subtask_id": 99}, {"task_id": 1}, {**run, "subtask_id": "1"}):
+        with pytest.raises(NotAuthenticated):
+            await auth.authenticate(auth.mint(user, "run", HOUR, **claims)[0], ["run"])
 
 
 async def test_a_run_token_ends_with_its_user(auth: TokenAuth, store: CountingStore) -> None:
     user = await add_user(store)
-    token, _ = auth.mint(user, "run", HOUR)
+    token, _ = auth.mint(user, "run", HOUR, **await add_run(store, user))
     await store.write(lambda unit: unit.update_user(user.id, active=False))
     with pytest.raises(AccessDenied, match=r"^User is not active$"):
         await auth.authenticate(token, ["run"])

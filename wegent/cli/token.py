@@ -16,6 +16,7 @@ from wegent.cli.table import show_table
 from wegent.cli.user import with_user
 from wegent.core.errors import AccessDenied, InvalidPayload
 from wegent.protocol.limits import MAX_DEVICE_ID
+from wegent.server.owners import check_targets
 from wegent.server.ports.store import Unit
 from wegent.server.records import Token, User
 
@@ -37,6 +38,11 @@ def lifetime(text: str) -> timedelta:
     return span
 
 
+def targets(text: str) -> list[str]:
+    """Names of executors, with commas between them."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """`wegent token add | list | revoke`."""
     parser = subparsers.add_parser("token", help="add, list, revoke tokens")
@@ -47,7 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add.add_argument("--name", default="", help="what to call it in lists")
     add.add_argument("--expires", type=lifetime, default=timedelta(days=30), metavar="30d", help="how long it is good")
     add.add_argument("--device-id", metavar="ID", help="scope device: the one device that may use it")
-    add.add_argument("--target", action="append", default=[], metavar="TARGET", help="scope executor: what it may run")
+    add.add_argument("--targets", type=targets, metavar="A,B", help="scope executor: the executors that it stands for")
     show = actions.add_parser("list", help="show tokens", description="Show tokens, newest first.")
     show.add_argument("--user", metavar="NAME", help="of this user only")
     revoke = actions.add_parser("revoke", help="end a token for good", description="End a token for good.")
@@ -80,15 +86,15 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
     if (args.device_id is not None) != (args.scope == "device"):
         message = "--device-id goes with --scope device, which needs it"
         raise InvalidPayload(message)
-    if bool(args.target) != (args.scope == "executor"):
-        message = "--target goes with --scope executor, which needs at least one"
+    if bool(args.targets) != (args.scope == "executor"):
+        message = "--targets goes with --scope executor, which needs at least one"
         raise InvalidPayload(message)
     if args.device_id is not None and not 1 <= len(args.device_id) <= MAX_DEVICE_ID:
         message = f"a device id has 1 to {MAX_DEVICE_ID} characters"
         raise InvalidPayload(message)
     if args.device_id is not None:
         return {"device_id": args.device_id}
-    return {"targets": args.target} if args.target else {}
+    return {"targets": check_targets(args.targets)} if args.targets else {}
 
 
 async def _add(deployment: Deployment, args: argparse.Namespace, claims: dict[str, Any]) -> None:

@@ -225,8 +225,8 @@ class Draft:
     def _skill(self, said: SaidSkill) -> None:
         if said.id in self._asked or said.id in self.skills:
             return
-        if not 0 < len(said.id) <= NAME_LIMIT:
-            message = f"a skill request needs an `id`, a string of 1 to {NAME_LIMIT} characters"
+        if not 0 < len(said.id) <= NAME_LIMIT or clean(said.id) != said.id:
+            message = f"a skill request needs an `id`, valid Unicode of 1 to {NAME_LIMIT} characters"
             raise InvalidPayload(message)
         if self._waiting + len(self.skills) >= MOST_SKILLS:
             message = f"at most {MOST_SKILLS} skill requests of a run wait for their answers"

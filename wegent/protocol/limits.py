@@ -32,6 +32,9 @@ MAX_DEVICE_NAME: Final = 100
 MAX_NAME: Final = 255
 """Code points of names and titles that the protocol gives no length for."""
 
+MAX_EXECUTOR: Final = 200
+"""Code points of an executor host's name."""
+
 MAX_LIST: Final = 1_000
 """Items of a list in a client payload."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from wegent.core.errors import AccessDenied, NotFound
 from wegent.core.model import Principal
+from wegent.protocol.auth import Scope
 from wegent.protocol.status import Role
+from wegent.server.owners import OwnerKind, kind_of, targets_of
 from wegent.server.ports.store import Unit
 from wegent.server.records import Subtask, Task
 
@@ -33,6 +35,33 @@ def readable_task(unit: Unit, principal: Principal, task_id: int) -> Task:
     if not may_see(unit, principal, task):
         message = f"task {task_id} belongs to somebody else"
         raise AccessDenied(message)
+    return task
+
+
+def task_with_rows(unit: Unit, principal: Principal, task_id: int) -> Task:
+    """The task, if the principal may read its rows: a run its own task's, an executor host those that it runs.
+
+    Raises:
+        NotFound: there is none, or it is deleted.
+        AccessDenied: it is somebody else's.
+    """
+    if principal.scope == Scope.RUN:
+        allowed = principal.claims.get("task_id") == task_id
+    elif principal.scope == Scope.EXECUTOR:
+        targets = targets_of(principal.claims)
+        allowed = any(
+            row.target in targets and row.owner and kind_of(row.owner) is OwnerKind.HOST
+            for row in unit.unfinished(task_id)
+        )
+    else:
+        return readable_task(unit, principal, task_id)
+    if not allowed:
+        message = f"this token is for the task of its own run, not for {task_id}"
+        raise AccessDenied(message)
+    task = unit.task(task_id)
+    if task is None or task.deleted:
+        message = f"there is no task {task_id}"
+        raise NotFound(message)
     return task
 
 

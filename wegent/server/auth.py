@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,8 @@ from wegent.core.errors import AccessDenied, NotAuthenticated, RateLimited
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
 from wegent.protocol.auth import ConnectRefusal, Scope
+from wegent.protocol.jobs import Job
+from wegent.protocol.status import Status
 from wegent.server.passwords import Passwords, is_text
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Token, User
@@ -25,6 +27,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 LOGIN_LIFETIME = timedelta(days=7)
+RUN_LIFETIME = timedelta(days=30)
 CACHE_TTL_S = 2.0
 CACHE_SIZE = 10_000
 FAILURES = 10
@@ -36,7 +39,7 @@ class TokenAuth(Auth):
 
     What the store said of a user or a token is remembered for `ttl` seconds, for at most `CACHE_SIZE` of each;
     `forget` and `forget_token` end that at once. A token that the store doesn't know is good only if its scope is
-    `run`: those are minted for one job and not kept.
+    `run`: those are made for one job, not kept, and good while it runs.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class TokenAuth(Auth):
             raise NotAuthenticated(ConnectRefusal.INVALID.value)
         if not user.good:
             raise AccessDenied(ConnectRefusal.INACTIVE.value)
+        if claims.scope == Scope.RUN:
+            await self._see_that_it_runs(claims)
         return Principal(
             user_id=claims.user_id,
             user_name=user.name,
@@ -83,23 +88,14 @@ class TokenAuth(Auth):
 
     def mint(self, user: User, scope: str, lifetime: timedelta, *, name: str = "", **claims: Any) -> tuple[str, Token]:
         """A token and the record that belongs to it, which is not kept yet; `claims` go into the token as they are."""
-        now = self._clock.time()
-        made = Claims(
-            user_name=user.user_name,
-            user_id=user.id,
-            jti=secrets.token_hex(16),
-            scope=Scope(scope).value,
-            issued_at=now,
-            expires_at=int(now + lifetime.total_seconds()),
-            extra=claims,
-        )
+        made = self._claims(user.id, user.user_name, scope, lifetime, claims)
         record = Token(
             jti=made.jti,
             user_id=user.id,
             scope=made.scope,
             name=name,
             claims=claims,
-            created_at=datetime.fromtimestamp(int(now), UTC),
+            created_at=datetime.fromtimestamp(int(made.issued_at), UTC),
             expires_at=datetime.fromtimestamp(made.expires_at, UTC),
         )
         return self._signer.sign(made), record
@@ -111,6 +107,31 @@ class TokenAuth(Auth):
         token, record = self.mint(user, scope, lifetime, name=name, **claims)
         await self._store.write(lambda unit: unit.add_token(record))
         return token, record
+
+    def run_token(self, job: Job) -> str:
+        """A token of scope `run` for a job: good while that attempt runs, for as long as `RUN_LIFETIME` at most."""
+        extra = {"task_id": job.task_id, "subtask_id": job.subtask_id, "attempt": job.attempt}
+        return self._signer.sign(self._claims(job.user.id, job.user.name, Scope.RUN, RUN_LIFETIME, extra))
+
+    def _claims(
+        self, user_id: int, user_name: str, scope: str, lifetime: timedelta, extra: Mapping[str, Any]
+    ) -> Claims:
+        now = self._clock.time()
+        return Claims(
+            user_name=user_name,
+            user_id=user_id,
+            jti=secrets.token_hex(16),
+            scope=Scope(scope).value,
+            issued_at=now,
+            expires_at=int(now + lifetime.total_seconds()),
+            extra=extra,
+        )
+
+    async def _see_that_it_runs(self, claims: Claims) -> None:
+        subtask_id = claims.extra.get("subtask_id")
+        row = await self._store.read(lambda unit: unit.subtask(subtask_id)) if isinstance(subtask_id, int) else None
+        if row is None or row.deleted or row.attempt != claims.extra.get("attempt") or not Status(row.status).active:
+            raise NotAuthenticated(ConnectRefusal.INVALID.value)
 
     async def login(
         self, user_name: str, password: str, *, lifetime: timedelta | None = None

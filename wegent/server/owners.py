@@ -7,18 +7,18 @@ the runs of a device share one, for which the worker beats that holds the device
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
+from typing import Any
 
 from attrs import frozen
 
 from wegent.core.errors import InvalidPayload
-from wegent.protocol.limits import DEVICE_RESUME_WINDOW_S, LEASE_S
+from wegent.protocol.limits import DEVICE_RESUME_WINDOW_S, LEASE_S, MAX_EXECUTOR, MAX_NAME
 from wegent.protocol.status import RunReason
 
 HOST = "host:"
 DEVICE = "device:"
-MAX_EXECUTOR = 200
-"""Code points of an executor host's name."""
 
 
 class OwnerKind(StrEnum):
@@ -71,6 +71,32 @@ def kind_of(owner: str) -> OwnerKind:
     if owner.startswith(HOST):
         return OwnerKind.HOST
     return OwnerKind.DEVICE if owner.startswith(DEVICE) else OwnerKind.WORKER
+
+
+def targets_of(claims: Mapping[str, Any]) -> list[str]:
+    """What the claims of an executor token say it may run. Devices have tokens of their own."""
+    targets = claims.get("targets")
+    if not isinstance(targets, list | tuple):
+        return []
+    return [target for target in targets if isinstance(target, str) and device_of(target) is None]
+
+
+def check_targets(names: Collection[str]) -> list[str]:
+    """The targets of a new executor token, each once.
+
+    Raises:
+        InvalidPayload: one is no executor's name.
+    """
+    for name in names:
+        if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip() or "," in name:
+            message = (
+                f"a target is an executor's name: 1 to {MAX_NAME} printable characters, no commas, no blanks around"
+            )
+            raise InvalidPayload(message)
+        if name.startswith(DEVICE):
+            message = "a device is no target of an executor host: it has a token of scope device"
+            raise InvalidPayload(message)
+    return list(dict.fromkeys(names))
 
 
 def is_remote(owner: str) -> bool:

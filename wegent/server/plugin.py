@@ -125,6 +125,7 @@ class ChatPlugin(Plugin):
         Runs,
         RemoteRuns,
         Devices,
+        Queue,
         Streams,
         Sending,
         Joining,
@@ -192,6 +193,7 @@ class ChatPlugin(Plugin):
                     Provision(Runs, runs),
                     Provision(RemoteRuns, remote),
                     Provision(Devices, devices),
+                    Provision(Queue, queue),
                     Provision(Streams, streams),
                     Provision(Sending, sending),
                     Provision(Joining, joining),
@@ -203,5 +205,5 @@ class ChatPlugin(Plugin):
     async def drain(self, deadline: float) -> None:
         """Claim nothing more, let runs finish, give up those that do not."""
         if self._queue is not None and self._runs is not None:
-            self._queue.paused = True
+            self._queue.pause()
             await self._runs.drain(max(0.0, deadline - trio.current_time()))

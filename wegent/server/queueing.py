@@ -74,7 +74,7 @@ class Queue:
         self._depths: Counter[str] = Counter()
         self._nudged = trio.Event()
         self.paused = False
-        """While set, nobody gets anything."""
+        """While set, nobody gets anything; see `pause`."""
 
     def release(self, row: Subtask) -> None:
         """The row's making has been told, so it may be claimed now."""
@@ -84,6 +84,13 @@ class Queue:
     def nudge(self) -> None:
         """Something ended, or went back into the queue: look who waits."""
         self._nudged.set()
+
+    def pause(self) -> None:
+        """Hand out nothing more, and let those who wait see that."""
+        self.paused = True
+        for watch in self._watches:
+            for target in watch.targets:
+                watch.heat(target)
 
     @contextmanager
     def watch(self, targets: Collection[str]) -> Iterator[Watch]:

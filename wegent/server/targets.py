@@ -15,7 +15,7 @@ from wegent.core.text import clean
 from wegent.protocol.auth import Scope
 from wegent.protocol.limits import DEVICE_RESUME_WINDOW_S
 from wegent.protocol.status import DeviceStatus
-from wegent.server.owners import device_of, device_target
+from wegent.server.owners import device_of, device_target, targets_of
 from wegent.server.ports.store import Unit
 from wegent.server.records import Device, Task, Token
 from wegent.server.teams import CHAT_SHELL, TeamSetup
@@ -115,7 +115,8 @@ class Targets:
         if target in self.executors:
             return
         now = self.clock.now()
-        hosts = {name for token in unit.tokens(scope=Scope.EXECUTOR.value) if _valid(token, now) for name in _of(token)}
+        tokens = [token for token in unit.tokens(scope=Scope.EXECUTOR.value) if _valid(token, now)]
+        hosts = {name for token in tokens for name in targets_of(token.claims)}
         if target not in hosts:
             there = ", ".join(sorted({*self.executors, *hosts})) or "none"
             message = f"nothing here provides the executor {target!r}; there are: {there}"
@@ -124,8 +125,3 @@ class Targets:
 
 def _valid(token: Token, now: datetime) -> bool:
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)
-
-
-def _of(token: Token) -> list[str]:
-    targets = token.claims.get("targets")
-    return [each for each in targets if isinstance(each, str)] if isinstance(targets, (list, tuple)) else []

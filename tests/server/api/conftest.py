@@ -15,7 +15,12 @@ from wegent.core.clock import Clock
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.ports.plugin import Deps, Provision
+from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
+from wegent.core.saving import Saver
+from wegent.core.streams import Streams
+from wegent.core.timers import Timers
+from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.api.app import AppConfig, make_app
 from wegent.server.api.page import PageRoutes
 from wegent.server.api.plugin import api_routes
@@ -23,12 +28,15 @@ from wegent.server.api.revoking import Revoked
 from wegent.server.auth import TokenAuth
 from wegent.server.passwords import Passwords
 from wegent.server.ports.store import Store
+from wegent.server.queueing import Queue
 from wegent.server.records import User
+from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
+from wegent.server.specs import job_of
 from wegent.server.stopping import Cancelling
 from wegent.server.targets import Targets
 from wegent.server.teams import CHAT_SHELL, add_defaults
-from wegent.server.telling import Teller
+from wegent.server.telling import ChatVoice, Teller
 from wegent.server.tokens import Signer
 from wegent.storage.memory import MemoryStore
 
@@ -150,6 +158,9 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
     teller = Teller(rooms)
     sending = Sending(store, clock, rooms, teller, lambda row: nudged.append(row.id), Targets(clock, [CHAT_SHELL]))
     cancelling = Cancelling(store, clock, teller, lambda subtask_id, attempt: stopped.append((subtask_id, attempt)))
+    book = StoreRunBook(store, clock, job_of)
+    streams = Streams(MemoryStreamLog(Timers()), rooms, Timers(), ChatVoice())
+    remote = RemoteRuns(book, streams, teller, registry, Saver(book), clock=clock)
     deps = Deps(
         {
             Store: store,
@@ -157,6 +168,8 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
             Sending: sending,
             Cancelling: cancelling,
             Health: health,
+            Queue: Queue(book, registry),
+            RemoteRuns: remote,
             Registry: registry,
             Clock: clock,
         }

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from quart import Blueprint, g, request
 from quart_trio.wrappers import TrioResponse
 
-from wegent.codec import CodecError, convert, decode, encode
+from wegent.codec import CodecError, convert, decode, decode_loose, encode
 from wegent.core.errors import InvalidPayload, NotAuthenticated, NotFound
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
@@ -65,15 +65,17 @@ async def read_body(kind: type[T]) -> T:
     return body_as(await read_object(), kind)
 
 
-async def read_object() -> dict[str, Any]:
+async def read_object(*, loose: bool = False) -> dict[str, Any]:
     """The body as it is, to be looked at before it is made an object of a kind; can be read once.
+
+    `loose`: halves of surrogate pairs are let through, for text that is cleaned later.
 
     Raises:
         InvalidPayload: it is no JSON, or no object.
     """
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     with told_as_invalid():
-        value = decode(data) if data.strip() else {}
+        value = (decode_loose if loose else decode)(data) if data.strip() else {}
     if not isinstance(value, dict):
         message = f"the body: expected an object, got {json_type(value)}"
         raise InvalidPayload(message)

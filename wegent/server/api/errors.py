@@ -15,6 +15,8 @@ from wegent.server.api.calls import reply
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1
+"""Seconds after which to come back, where nobody knows better."""
 _CODES = {
     401: Code.NOT_AUTHENTICATED,
     403: Code.ACCESS_DENIED,
@@ -32,11 +34,11 @@ _SENTENCES = {
 
 
 async def answer_error(error: WegentError) -> TrioResponse:
-    """An error of ours: its status, its fields; `Retry-After` where it is known."""
+    """An error of ours: its status, its fields; `Retry-After` where it is known, and always with 503."""
     if error.status >= 500 and not error.retry:
         log.error("%s failed: %s", _where(), error.sentence, exc_info=error)
     response = reply(error.as_payload(), error.status)
-    wait = error.details.get("retry_after")
+    wait = error.details.get("retry_after", RETRY_S if error.status == 503 else None)
     if isinstance(wait, int | float):
         response.headers["Retry-After"] = str(max(1, math.ceil(wait)))
     if error.status == 401:

@@ -12,18 +12,22 @@ from quart_trio import QuartTrio
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.core.remote import RemoteRuns
 from wegent.server.api.auth import auth_blueprint
 from wegent.server.api.health import health_blueprint
+from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.kinds import kinds_blueprint
 from wegent.server.api.metrics import Exposition
 from wegent.server.api.page import PageRoutes
 from wegent.server.api.revoking import Revoked
-from wegent.server.api.tasks import tasks_blueprint
+from wegent.server.api.tasks import rows_blueprint, tasks_blueprint
 from wegent.server.api.tokens import tokens_blueprint
 from wegent.server.api.users import users_blueprint
 from wegent.server.auth import TokenAuth
+from wegent.server.hosts import Hosts
 from wegent.server.ports.routes import Routes
 from wegent.server.ports.store import Store
+from wegent.server.queueing import Queue
 from wegent.server.sending import Sending
 from wegent.server.stopping import Cancelling
 
@@ -47,7 +51,7 @@ class ApiPlugin(Plugin):
 
     __slots__ = ()
     name = "api"
-    requires = (Store, TokenAuth, Sending, Cancelling, Health, Registry)
+    requires = (Store, TokenAuth, Sending, Cancelling, Queue, RemoteRuns, Health, Registry)
     wants = (Revoked,)
     provides = (Routes,)
 
@@ -72,7 +76,8 @@ class PagePlugin(Plugin):
 
 def api_routes(deps: Deps) -> Routes:
     """Every blueprint of the API, over what plugins have brought."""
-    store, auth = deps.one(Store), deps.one(TokenAuth)
+    store, auth, registry = deps.one(Store), deps.one(TokenAuth), deps.one(Registry)
+    hosts = Hosts(deps.one(Queue), deps.one(RemoteRuns), auth.run_token, registry)
     listeners = tuple(deps.all(Revoked).values())
 
     def on_revoked(jti: str, user_id: int) -> None:
@@ -84,8 +89,10 @@ def api_routes(deps: Deps) -> Routes:
             auth_blueprint(auth),
             users_blueprint(store, auth),
             tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
+            rows_blueprint(store, auth),
+            hosts_blueprint(hosts, auth),
             kinds_blueprint(store, auth),
             tokens_blueprint(store, auth, on_revoked),
-            health_blueprint(deps.one(Health), Exposition(deps.one(Registry))),
+            health_blueprint(deps.one(Health), Exposition(registry)),
         ]
     )

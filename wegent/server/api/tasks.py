@@ -12,11 +12,12 @@ from quart_trio.wrappers import TrioResponse
 from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
+from wegent.protocol.auth import Scope
 from wegent.protocol.chat import ChatCancelAck, ChatSend, ChatSendAck
 from wegent.protocol.fields import ID
 from wegent.protocol.shape import to_wire
 from wegent.protocol.status import Status
-from wegent.server.access import readable_task
+from wegent.server.access import readable_task, task_with_rows
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, body_as, path_id, principal, protect, read_body, read_object, reply
 from wegent.server.api.rows import RowsAsked, RowsPage, read_rows
@@ -100,11 +101,6 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
         task, page = await _read(store, principal(), path_id(task_id, "task"))
         return reply({**to_wire(task_item(task)), "subtasks": page.rows, "has_more": page.has_more})
 
-    @blueprint.get("/<task_id>/subtasks")
-    async def subtasks(task_id: str) -> TrioResponse:
-        _, page = await _read(store, principal(), path_id(task_id, "task"))
-        return reply({"subtasks": page.rows, "has_more": page.has_more})
-
     @blueprint.post("/<task_id>/messages")
     async def new_message(task_id: str) -> TrioResponse:
         who, asked = principal(), path_id(task_id, "task")
@@ -121,6 +117,19 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
         acks: list[ChatCancelAck] = []
         await cancelling.cancel(who, subtask_id, ack=acks.append)
         return reply(acks[0])
+
+    return blueprint
+
+
+def rows_blueprint(store: Store, auth: Auth) -> Blueprint:
+    """`GET /tasks/{id}/subtasks`, which those who run a task may read too (protocol §7.1)."""
+    blueprint = Blueprint("rows", __name__, url_prefix=f"{PREFIX}/tasks")
+    protect(blueprint, auth, (Scope.USER, Scope.EXECUTOR, Scope.RUN))
+
+    @blueprint.get("/<task_id>/subtasks")
+    async def subtasks(task_id: str) -> TrioResponse:
+        _, page = await _read(store, principal(), path_id(task_id, "task"))
+        return reply({"subtasks": page.rows, "has_more": page.has_more})
 
     return blueprint
 
@@ -167,7 +176,7 @@ async def _read(store: Store, who: Principal, task_id: int) -> tuple[Task, RowsP
     )
 
     def read(unit: Unit) -> tuple[Task, RowsPage]:
-        task = readable_task(unit, who, task_id)
+        task = task_with_rows(unit, who, task_id)
         return task, read_rows(unit, task.id, asked)
 
     return await store.read(read)

@@ -19,6 +19,7 @@ from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
 from wegent.server.api.users import known_user
 from wegent.server.auth import TokenAuth
+from wegent.server.owners import check_targets
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Token, User
 
@@ -135,7 +136,7 @@ def _claims(asked: NewToken) -> dict[str, Any]:
         raise InvalidPayload(message)
     if asked.device_id is not None:
         return {"device_id": asked.device_id}
-    return {"targets": list(asked.targets)} if asked.targets else {}
+    return {"targets": check_targets(asked.targets)} if asked.targets else {}
 
 
 def _need_admin(user: User) -> None:
