@@ -146,3 +146,21 @@ async def test_what_arrives_while_a_reader_rests_is_taken_in_one_piece() -> None
     assert got == [b"a", b"bcd"]
     ours.close()
     theirs.close()
+
+
+async def test_a_feed_that_is_stopped_ends_like_its_socket(reader: Reader) -> None:
+    ours, theirs = pair()
+    ended: list[bool] = []
+
+    async def feed() -> None:
+        ended.append(await reader.feed(ours, lambda data: True))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed)
+        await trio.testing.wait_all_tasks_blocked()
+        reader.stop(ours)
+        reader.stop(ours)  # no feed is there any more
+    assert ended == [False]
+    ours.close()
+    reader.stop(ours)
+    theirs.close()

@@ -36,7 +36,7 @@ class House:
         self.rooms = Rooms(self.registry)
         session_limits = SessionLimits(patience=0.2)
         self.sessions = Sessions(self.rooms, self.timers, SystemClock(), self.registry, session_limits)
-        self.door = FrontDoor(self.timers, self.registry, FrontDoorLimits(head_timeout=2.0))
+        self.door = FrontDoor(self.registry, FrontDoorLimits(head_timeout=2.0))
         self.chat = Namespace("/chat", authenticate=self.authenticate)
         self.transport = RawTransport(
             RawServices(self.sessions, self.timers, self.door.flusher, limits, config), {"/chat": self.chat}

@@ -17,6 +17,7 @@ class Close:
 SHUTTING_DOWN = Close(4001, "Server is shutting down", come_back=True)
 SLOW = Close(4008, "Slow consumer", come_back=True)
 NO_PONG = Close(4012, "No pong", come_back=True)
+BROKEN = Close(1011, "Something went wrong in the server", come_back=True)
 OVERLOAD = Close(1013, "Overload", come_back=True)
 BAD_REQUEST = Close(4400, "Bad request", come_back=False)
 UNAUTHENTICATED = Close(4401, "Invalid or expired token", come_back=False)

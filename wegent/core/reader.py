@@ -1,7 +1,7 @@
 """Reads for many plain sockets: one task watches one epoll set, and feeds what arrives to those who want it.
 
-A connection stays a task, with a nursery and a scope of its own; it only does not wake for each message. Registering a
-socket once instead of before each read, and no task switch a message, is a good part of what a small message costs.
+A connection stays a task; it only does not wake for each message. Registering a socket once instead of before each
+read, and no task switch a message, is a good part of what a small message costs.
 """
 
 from __future__ import annotations
@@ -66,17 +66,19 @@ class Reader:
         What `take` raises is raised here. Cancelled: nothing more is read; what was read has been taken.
         """
         number = sock.fileno()
-        feed = self._feeds[number] = _Feed(sock, take)
+        feed = self._feeds[number] = _Feed(self, number, sock, take)
         self._epoll.register(number, select.EPOLLIN)
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._forget(number)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await trio.lowlevel.wait_task_rescheduled(feed.abort)
         if feed.failure is not None:
             raise feed.failure
         return feed.stopped
+
+    def stop(self, sock: socket.socket) -> None:
+        """End the feed of that socket, if it has one, as if the socket had ended; plain."""
+        number = sock.fileno()
+        feed = self._feeds.get(number)
+        if feed is not None:
+            self._end(number, feed)
 
     def _read(self, number: int) -> None:
         feed = self._feeds.get(number)
@@ -110,11 +112,17 @@ class Reader:
 
 
 class _Feed:
-    __slots__ = ("failure", "sock", "stopped", "take", "task")
+    __slots__ = ("failure", "number", "reader", "sock", "stopped", "take", "task")
 
-    def __init__(self, sock: socket.socket, take: Take) -> None:
+    def __init__(self, reader: Reader, number: int, sock: socket.socket, take: Take) -> None:
+        self.reader = reader
+        self.number = number
         self.sock = sock
         self.take = take
         self.task = trio.lowlevel.current_task()
         self.stopped = False
         self.failure: Exception | None = None
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        self.reader._forget(self.number)
+        return trio.lowlevel.Abort.SUCCEEDED

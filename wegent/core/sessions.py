@@ -181,7 +181,7 @@ class Session:
         waiting once for each event.
         """
         with trio.move_on_after(0.0 if self._impatient else self._sessions.limits.patience):
-            while self._full():
+            while self.open and self._full():
                 self._freed = trio.Event()
                 await self._freed.wait()
         self._impatient = self._full()
@@ -221,6 +221,8 @@ class Session:
                 await self._handle(item)
         finally:
             del self._lanes[key]
+            if not self._lanes:
+                self._lanes.clear()  # an empty dict keeps the room that it needed
             self._waiting -= len(lane)
             self._free()
 
@@ -273,6 +275,7 @@ class Session:
             return
         self._sessions._end(self)
         self.open = False
+        self._free()
         self.expire_at(None)
         for call in self._calls.values():
             call.gone = True

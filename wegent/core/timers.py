@@ -79,7 +79,7 @@ class Timers:
 
     def _forget_one(self) -> None:
         self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+        if self._cancelled > 64 and self._cancelled * 4 > len(self._heap):
             self._heap[:] = [item for item in self._heap if item[2].callback is not None]  # `_fire` holds the same list
             heapq.heapify(self._heap)
             self._cancelled = 0

@@ -10,20 +10,21 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 from attrs import frozen
 
 from wegent.core.instruments import Registry
 from wegent.core.reader import Reader
-from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
 from wegent.transports.plain import PlainSocket
 from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
 
 log = logging.getLogger(__name__)
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+CONNECTION = "wegent connection"
+"""What all tasks of connections are called: Trio would write a name for each."""
 
 Claim = Callable[[Request, PlainSocket], Awaitable[None]]
 """Serves an upgrade on its path; the front door closes the socket when it returns."""
@@ -73,11 +74,10 @@ def listen(host: str, port: int, *, backlog: int = 4_096) -> list[socket.socket]
 class FrontDoor:
     """Accepts connections and hands them on; holds the tasks that read and write for all of them."""
 
-    def __init__(self, timers: Timers, registry: Registry, limits: FrontDoorLimits | None = None) -> None:
+    def __init__(self, registry: Registry, limits: FrontDoorLimits | None = None) -> None:
         self.limits = limits or FrontDoorLimits()
         self.flusher = Flusher()
         self._reader = Reader()
-        self._timers = timers
         self._claims: dict[str, Claim] = {}
         self._fallback: Fallback | None = None
         self._waiting = 0
@@ -140,58 +140,49 @@ class FrontDoor:
                 if self._waiting >= self.limits.waiting or self._open >= self.limits.connections:
                     sock.close()
                     continue
-                self._nursery.start_soon(self._connection, sock, str(address[0]))
+                self._nursery.start_soon(self._connection, sock, str(address[0]), name=CONNECTION)
 
     async def _connection(self, sock: socket.socket, peer: str) -> None:
         self._open += 1
         plain = PlainSocket(sock, peer, self._reader)
         try:
-            with plain.scope:
-                await self._serve(plain)
+            await self._server(plain, await self._head(plain))
         except Exception:
             log.exception("a connection failed")
         finally:
             plain.close()
             self._open -= 1
 
-    async def _serve(self, plain: PlainSocket) -> None:
-        request = await self._head(plain)
+    def _server(self, plain: PlainSocket, request: Request | HandshakeError | None) -> Awaitable[None]:
+        """Who serves the connection; plain, so that the request is gone where nobody keeps it."""
         if isinstance(request, HandshakeError):
             plain.send_now(refusal(request.status, request.reason, request.headers))
-            await plain.finish(self.limits.head_timeout)
         elif request is not None and is_upgrade(request) and (claim := self._claims.get(request.path)) is not None:
-            serving = claim(request, plain)
-            del request  # a kilobyte that the rest of the connection's life has no use for
-            await serving
+            return claim(request, plain)
         elif request is not None and is_upgrade(request) and request.method == "GET":
             plain.send_now(refusal(404, "No WebSocket is served here."))
-            await plain.finish(self.limits.head_timeout)
         elif request is not None and self._fallback is not None:
-            await self._fallback(plain)
-
-    def _late(self, plain: PlainSocket) -> None:
-        plain.send_now(refusal(408, f"A request head is sent within {self.limits.head_timeout:g} seconds."))
-        plain.scope.cancel()
+            return self._fallback(plain)
+        return plain.finish(self.limits.head_timeout)
 
     async def _head(self, plain: PlainSocket) -> Request | HandshakeError | None:
         """The first request's head; None where the connection ended before it was whole.
 
         What was read is in `head_rest`: all of it, or, for an upgrade that somebody claims, what follows the head.
         """
+        read, end = bytearray(), -1
         self._waiting += 1
-        timer = self._timers.after(self.limits.head_timeout, partial(self._late, plain))
         try:
-            read = bytearray()
-            while (end := read.find(b"\r\n\r\n")) < 0:
-                if len(read) > self.limits.head:
-                    break
-                data = await plain.receive()
-                if not data:
-                    return None
-                read += data
+            with trio.move_on_after(self.limits.head_timeout) as patience:
+                while (end := read.find(b"\r\n\r\n")) < 0 and len(read) <= self.limits.head:
+                    data = await plain.receive()
+                    if not data:
+                        return None
+                    read += data
         finally:
-            timer.cancel()
             self._waiting -= 1
+        if patience.cancelled_caught:
+            return HandshakeError(408, f"A request head is sent within {self.limits.head_timeout:g} seconds.")
         if not -1 < end <= self.limits.head:
             return HandshakeError(431, f"A request head has at most {self.limits.head} bytes.")
         try:

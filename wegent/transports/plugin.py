@@ -42,7 +42,7 @@ class FrontDoorPlugin(Plugin):
         self, config: FrontDoorLimits, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
     ) -> None:
         """Hold them until all else has stopped."""
-        door = FrontDoor(deps.one(Timers), deps.one(Registry), config)
+        door = FrontDoor(deps.one(Registry), config)
         async with trio.open_nursery() as nursery:
             await nursery.start(door.run)
             task_status.started([Provision(FrontDoor, door)])

@@ -30,12 +30,13 @@ class Client(EngineSession):
         self,
         services: SocketIOServices,
         sid: str,
+        nursery: trio.Nursery,
         namespaces: Mapping[str, Namespace],
         *,
         transport: str,
-        ended: Callable[[], None],
+        ended: Callable[[str], None],
     ) -> None:
-        super().__init__(services, sid, transport=transport, ended=ended)
+        super().__init__(services, sid, nursery, transport=transport, ended=ended)
         self._namespaces = namespaces
         self._decoder = Decoder(services.config.max_payload)
         self._sessions: dict[str, Session] = {}

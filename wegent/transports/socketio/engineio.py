@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from wegent.core.closing import NO_PONG, SLOW, Close
+from wegent.core.closing import BROKEN, NO_PONG, SLOW, Close
 from wegent.core.outbox import NOT, Drain, Outbox, OutboxLimits
 from wegent.core.sessions import Connection, Sessions
 from wegent.core.timers import Timers
@@ -22,6 +22,7 @@ from wegent.transports.plain import PlainSocket
 from wegent.transports.socketio import payload
 from wegent.transports.socketio.values import PacketError
 from wegent.transports.socketio.wires import FRAMES, PAYLOADS, SocketIOWire, piece_as_frames
+from wegent.transports.tasks import ConnectionTasks
 from wegent.transports.ws import close_frame
 
 POLLING, WEBSOCKET = "polling", "websocket"
@@ -74,21 +75,24 @@ class EngineSession(Connection):
     """One client, over whichever transport it has now.
 
     Whoever serves it feeds messages in by `receive_text` and `receive_binary`, which return False where there is no
-    room for more (see `client.py`), and holds the nursery its tasks run in.
+    room for more (see `client.py`); `nursery`, its transport's, holds the tasks of its lanes.
     """
 
-    def __init__(self, services: SocketIOServices, sid: str, *, transport: str, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        services: SocketIOServices,
+        sid: str,
+        nursery: trio.Nursery,
+        *,
+        transport: str,
+        ended: Callable[[str], None],
+    ) -> None:
         self.sid = sid
         self.transport = transport
         self.services = services
         wire: SocketIOWire = FRAMES if transport == WEBSOCKET else PAYLOADS
         self.outbox = Outbox(wire, services.limits, self._overflow)
         self.closing = False
-        self.scope = trio.CancelScope()
-        """All tasks of this session; cancelled when it closes."""
-        self.reading: trio.CancelScope | None = None
-        """The task that reads the WebSocket of one that was upgraded."""
-        self.nursery: trio.Nursery | None = None
         self.polling = False
         self.posting = False
         self.plain: PlainSocket | None = None
@@ -96,10 +100,12 @@ class EngineSession(Connection):
         self.probed = False
         """A WebSocket was tried and found good: polls return, so that the client can move over."""
         self._ended = ended
-        self._drain = PollDrain()
+        self._tasks = ConnectionTasks(nursery, self._failed)
+        self._drain: PollDrain | None = None
         config = services.config
         self._heartbeat = Heartbeat(services.timers, config.ping_interval, config.ping_timeout, self._ping, self._dead)
         if transport == POLLING:
+            self._drain = PollDrain()
             self.outbox.attach(self._drain)
 
     @property
@@ -160,7 +166,7 @@ class EngineSession(Connection):
         """The next payload: what waits, as soon as there is something. At most one poll at a time."""
         self.polling = True
         try:
-            while self.transport == POLLING and not (self.outbox.queue or self.closing or self.probed):
+            while self._drain is not None and not (self.outbox.queue or self.closing or self.probed):
                 self._drain.arrived = trio.Event()
                 self.outbox.scheduled = NOT
                 await self._drain.arrived.wait()
@@ -177,7 +183,7 @@ class EngineSession(Connection):
     def release_poll(self) -> None:
         """Let a waiting poll return, and those that come until the client has moved over."""
         self.probed = True
-        self._drain.arrived.set()
+        self._wake_poll()
 
     # moving over
 
@@ -191,7 +197,12 @@ class EngineSession(Connection):
         box.recount()
         self.rewire(FRAMES)
         plain.attach(self.services.flusher, box)
-        self._drain.arrived.set()
+        self._wake_poll()
+        self._drain = None
+
+    def _wake_poll(self) -> None:
+        if self._drain is not None:
+            self._drain.arrived.set()
 
     @abstractmethod
     def rewire(self, wire: SocketIOWire) -> None:
@@ -224,20 +235,23 @@ class EngineSession(Connection):
     def _finish(self) -> None:
         """Nothing more will be sent or read."""
         self.closing = True
-        self._drain.arrived.set()
+        self._wake_poll()
         self._stop()
-        self._ended()
+        self._ended(self.sid)
 
     def _stop(self) -> None:
-        self.scope.cancel()
-        if self.reading is not None:
-            self.reading.cancel()
+        self._tasks.cancel()
+        if self.plain is not None:
+            self.plain.stop()
 
     def _ping(self) -> None:
         self.outbox.put(self.wire.engine(PING))
 
     def _dead(self) -> None:
         self.close(NO_PONG)
+
+    def _failed(self) -> None:
+        self.close(BROKEN)
 
     def _overflow(self) -> None:
         """The hard limit: what waits will not be sent any more, the client comes back for it."""
@@ -247,5 +261,4 @@ class EngineSession(Connection):
 
     def start_soon(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Run a task that lives no longer than the session."""
-        if self.nursery is not None and not self.closing:
-            self.nursery.start_soon(call, *args)
+        self._tasks.start_soon(call, *args)

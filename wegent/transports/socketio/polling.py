@@ -101,7 +101,7 @@ class Polling:
             raise Refusal(*BAD_METHOD)
         if self._transport.services.sessions.draining:
             raise Refusal(*DRAINING)
-        return 200, [TEXT], self._transport.open_polling().open_text()
+        return 200, [TEXT], self._transport.new_client(POLLING).open_text()
 
     async def _poll(self, client: Client, receive: Any) -> tuple[int, Headers, bytes]:
         if client.transport != POLLING:

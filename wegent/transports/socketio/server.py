@@ -44,7 +44,7 @@ class SocketIOServer:
         self._timers = Timers()
         self._rooms = Rooms(self._registry)
         self._sessions = Sessions(self._rooms, self._timers, SystemClock(), self._registry)
-        self._door = FrontDoor(self._timers, self._registry)
+        self._door = FrontDoor(self._registry)
         self._config = config or SocketIOConfig()
         services = SocketIOServices(
             sessions=self._sessions,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 import trio
 
@@ -36,7 +35,7 @@ UPGRADE = payload.encode_packet(payload.UPGRADE)
 
 
 class SocketIOTransport(Transport):
-    """All Engine.IO sessions of this worker. `run` must be alive for clients that poll."""
+    """All Engine.IO sessions of this worker. `run` must be alive as long as there are any."""
 
     def __init__(self, services: SocketIOServices, namespaces: Mapping[str, Namespace]) -> None:
         self.services = services
@@ -47,7 +46,7 @@ class SocketIOTransport(Transport):
         self._ended = trio.lowlevel.ParkingLot()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold the tasks of sessions that began with long-polling."""
+        """Hold the tasks of all sessions."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -68,46 +67,37 @@ class SocketIOTransport(Transport):
 
     def new_client(self, transport: str) -> Client:
         """A session with an id that can't be guessed."""
+        assert self._nursery is not None
         sid = f"{self.services.worker}.{secrets.token_urlsafe(18)}"
         client = self._clients[sid] = Client(
-            self.services, sid, self._namespaces, transport=transport, ended=lambda: self._forget(sid)
+            self.services, sid, self._nursery, self._namespaces, transport=transport, ended=self._forget
         )
-        return client
-
-    def open_polling(self) -> Client:
-        """A session that begins with long-polling; its tasks live here, for its requests come and go."""
-        assert self._nursery is not None
-        client = self.new_client(POLLING)
-        self._nursery.start_soon(self._hold, client)
         return client
 
     def _forget(self, sid: str) -> None:
         if self._clients.pop(sid, None) is not None:
             self._ended.unpark_all()
 
-    async def _hold(self, client: Client) -> None:
-        with client.scope:
-            async with trio.open_nursery() as client.nursery:
-                await trio.sleep_forever()
-
     # WebSocket
 
-    async def serve(self, request: Request, plain: PlainSocket) -> None:
-        """One upgrade's life: a new session, or the move of one that polls."""
+    def serve(self, request: Request, plain: PlainSocket) -> Awaitable[None]:
+        """One upgrade's life: a new session, or the move of one that polls. Plain up to there: nothing of the request
+        stays with the connection.
+        """
         try:
             response = accept(request)
             sid = self._check(request)
         except HandshakeError as error:
             plain.send_now(refusal(error.status, error.reason, error.headers))
-            await plain.finish(self.services.config.close_timeout)
-            return
-        machine = Connection(self.services.config.max_payload)
-        if sid is None:
-            serving = self._serve_new(plain, machine, response)
-        else:
-            serving = self._serve_upgrade(plain, machine, response, self._clients[sid])
-        del request, response
-        await serving
+            return plain.finish(self.services.config.close_timeout)
+        if sid is not None:
+            return self._serve_upgrade(plain, response, self._clients[sid])
+        client = self.new_client(WEBSOCKET)
+        client.plain = plain
+        client.outbox.put(response)
+        client.outbox.put(frame(client.open_text()))
+        plain.attach(self.services.flusher, client.outbox)
+        return self._serve_new(plain, client)
 
     def _check(self, request: Request) -> str | None:
         if request.parameter("EIO") != "4" or request.parameter("transport") != WEBSOCKET:
@@ -124,17 +114,9 @@ class SocketIOTransport(Transport):
             raise HandshakeError(400, "Session ID unknown")
         return sid
 
-    async def _serve_new(self, plain: PlainSocket, machine: Connection, response: bytes) -> None:
-        client = self.new_client(WEBSOCKET)
-        client.plain = plain
-        client.outbox.put(response)
-        client.outbox.put(frame(client.open_text()))
-        plain.attach(self.services.flusher, client.outbox)
+    async def _serve_new(self, plain: PlainSocket, client: Client) -> None:
         try:
-            with client.scope:
-                async with trio.open_nursery() as client.nursery:
-                    await _read(client, plain, machine)
-                    client.client_left()  # now: a lane may be at work for longer
+            await Inbox(client, plain, Connection(self.services.config.max_payload)).read()
         finally:
             client.client_left()
         await self._finish(client, plain)
@@ -145,7 +127,8 @@ class SocketIOTransport(Transport):
         finally:
             self._forget(client.sid)
 
-    async def _serve_upgrade(self, plain: PlainSocket, machine: Connection, response: bytes, client: Client) -> None:
+    async def _serve_upgrade(self, plain: PlainSocket, response: bytes, client: Client) -> None:
+        machine = Connection(self.services.config.max_payload)
         client.upgrading = True
         plain.send_now(response)
         rest: list[tuple[int, bytes]] = []
@@ -157,11 +140,9 @@ class SocketIOTransport(Transport):
         if client.transport != WEBSOCKET:
             return
         try:
-            with trio.CancelScope() as client.reading:
-                await _read(client, plain, machine, rest)
+            await Inbox(client, plain, machine, rest).read()
         finally:
             client.client_left()
-            client.scope.cancel()
         await self._finish(client, plain)
 
 
@@ -185,37 +166,52 @@ async def _probe(client: Client, plain: PlainSocket, machine: Connection) -> lis
     return []
 
 
-async def _read(
-    client: Client, plain: PlainSocket, machine: Connection, messages: Iterable[tuple[int, bytes]] = ()
-) -> None:
-    """Handle `messages`, then what arrives, until either side ends."""
-    waiting = deque(messages)
+class Inbox:
+    """What has arrived on a WebSocket and waits to be handled."""
 
-    def take(data: bytes) -> bool:
-        waiting.extend(machine.receive(data))
-        return work()
+    __slots__ = ("_client", "_machine", "_plain", "_waiting")
 
-    def work() -> bool:
-        while waiting and not client.closing:
-            if not _take(client, *waiting.popleft()):
+    def __init__(
+        self, client: Client, plain: PlainSocket, machine: Connection, messages: Iterable[tuple[int, bytes]] = ()
+    ) -> None:
+        """`messages` were read already."""
+        self._client = client
+        self._plain = plain
+        self._machine = machine
+        self._waiting = list(messages)
+
+    async def read(self) -> None:
+        """Handle what waits, then what arrives, until either side ends."""
+        go_on = self._work()
+        while True:
+            while self._client.refusing:
+                await self._client.make_room()
+                go_on = self._work()
+            if not go_on or not await self._plain.feed(self._take):
+                return
+            go_on = False
+
+    def _take(self, data: bytes) -> bool:
+        self._waiting += self._machine.receive(data)
+        return self._work()
+
+    def _work(self) -> bool:
+        """Handle messages in order; False: there is no room for one now, or no more to come."""
+        client, messages, self._waiting = self._client, self._waiting, []
+        for index, (opcode, message) in enumerate(messages):
+            if client.closing:
+                return False
+            if not _handle(client, opcode, message):
+                self._waiting = messages[index + 1 :]
                 return False
         if client.closing:
             return False
-        if out := machine.outgoing():
+        if out := self._machine.outgoing():
             client.outbox.put(out)
-        return machine.state is not State.CLOSED
-
-    go_on = work()
-    while True:
-        while client.refusing:
-            await client.make_room()
-            go_on = work()
-        if not go_on or not await plain.feed(take):
-            return
-        go_on = False
+        return self._machine.state is not State.CLOSED
 
 
-def _take(client: Client, opcode: int, message: bytes) -> bool:
+def _handle(client: Client, opcode: int, message: bytes) -> bool:
     """Handle one message; False: there is no room for it now."""
     try:
         if opcode == TEXT:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -99,14 +100,17 @@ class Request:
 
         Raises HandshakeError (400) when it is there twice, or the query holds more than 64 parameters.
         """
-        try:
-            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
-        except ValueError:
-            raise HandshakeError(400, f"A query holds at most {MAX_PARAMETERS} parameters.") from None
-        found = [value for key, value in pairs if key == name]
+        found = [value for key, value in self._pairs if key == name]
         if len(found) > 1:
             raise HandshakeError(400, "A query parameter is there twice.")
         return found[0] if found else None
+
+    @cached_property
+    def _pairs(self) -> list[tuple[str, str]]:
+        try:
+            return parse_qsl(self.query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            raise HandshakeError(400, f"A query holds at most {MAX_PARAMETERS} parameters.") from None
 
 
 def parse_request(head: bytes) -> Request:
