@@ -129,7 +129,7 @@ async def test_a_server_that_stops_leaves_rows_that_the_next_start_ends(autojump
         assert len(app.runs) == 0
         if row.status == "RUNNING":
             assert app.streams.get(app.stream_of(subtask_id)) is None
-            await app.book.reclaim([app.owner], "worker_lost")
+            await app.book.reclaim_workers()
             row = app.row(subtask_id)
             assert (row.status, row.error_type) == ("FAILED", "worker_lost")
         assert row.status in ("COMPLETED", "FAILED")

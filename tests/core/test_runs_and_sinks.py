@@ -381,7 +381,7 @@ async def test_what_a_lost_run_says_changes_nothing(autojump_clock):
         subtask_id = ack["assistant_subtask_id"]
         job = executor.jobs[0]
         app.queue.paused = True
-        await app.book.reclaim([app.owner], "worker_lost")
+        await app.book.reclaim_workers()
         with pytest.raises(LeaseLost):
             await app.book.finish(job, Ending(EndingStatus.COMPLETED), app.runs.get(subtask_id).replica.snapshot())
         await trio.sleep(30)

@@ -55,7 +55,10 @@ class Claim:
 
 
 def claim_rows(unit: Unit, claim: Claim, spec_of: SpecOf, *, now: datetime) -> list[Job]:
-    """Take the rows whose turn it is, each under a lease of its own; of several targets, what waits longest first."""
+    """Take the rows whose turn it is, each under a lease of its own; of several targets, what waits longest first.
+
+    To claim for a host or a device is its beat: the silence before counts for nothing.
+    """
     limits = {target: count for target, count in sorted(claim.limits.items()) if count > 0}
     turns = {target: unit.take_turns(target, count) for target, count in limits.items()}
     limit = claim.limit
@@ -67,16 +70,21 @@ def claim_rows(unit: Unit, claim: Claim, spec_of: SpecOf, *, now: datetime) -> l
     }
     jobs: list[Job] = []
     latest: dict[tuple[str, int], int] = {}
+    remote: set[str] = set()
     while len(jobs) < limit and (heads := [(line[0].since, target) for target, line in lines.items() if line]):
         target = min(heads)[1]
         row = lines[target].pop(0)
-        job = _claim(unit, row, claim.owner_of(row), spec_of, now)
+        owner = claim.owner_of(row)
+        job = _claim(unit, row, owner, spec_of, now)
         if job is not None:
             jobs.append(job)
+            remote.update([owner] if is_remote(owner) else [])
             latest[target, row.user_id] = turns[target]
             turns[target] += 1
     for (target, user_id), turn in latest.items():
         unit.served(target, user_id, turn)
+    for owner in sorted(remote):
+        unit.beat(owner)
     return jobs
 
 

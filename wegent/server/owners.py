@@ -7,14 +7,15 @@ the runs of a device share one, for which the worker beats that holds the device
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from wegent.core.errors import InvalidPayload
-from wegent.protocol.limits import DEVICE_RESUME_WINDOW_S, LEASE_S, MAX_EXECUTOR, MAX_NAME
+from wegent.core.remote import BEAT_LEAST
+from wegent.protocol.limits import BEAT_S, DEVICE_RESUME_WINDOW_S, LEASE_S, MAX_EXECUTOR, MAX_NAME
 from wegent.protocol.status import RunReason
 
 HOST = "host:"
@@ -29,13 +30,22 @@ class OwnerKind(StrEnum):
     DEVICE = "device"
 
 
+def _more_than(beat: float) -> Callable[[Any, Attribute[Any], Any], None]:
+    def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value <= beat:
+            message = f"{attribute.name} takes more than {beat:g} s, for such an owner beats no more often than that"
+            raise ValueError(message)
+
+    return check
+
+
 @frozen
 class Lapses:
     """Seconds without a new beat after which an owner is lost. A device's begin at its disconnect."""
 
-    worker: float = LEASE_S
-    host: float = LEASE_S
-    device: float = DEVICE_RESUME_WINDOW_S
+    worker: float = field(default=LEASE_S, validator=_more_than(BEAT_S))
+    host: float = field(default=LEASE_S, validator=_more_than(BEAT_LEAST))
+    device: float = field(default=DEVICE_RESUME_WINDOW_S, validator=_more_than(BEAT_S))
 
 
 def host_owner(executor: str, subtask_id: int, attempt: int) -> str:

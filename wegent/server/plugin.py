@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from wegent.core.clock import Clock
 from wegent.core.instruments import Registry
@@ -32,8 +33,10 @@ from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
+from wegent.server.owners import Lapses
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
+from wegent.server.reaper import Reaper
 from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
@@ -91,7 +94,8 @@ class _Revoked(Revoked):
 class ChatConfig:
     """Seconds, code points (`max_stream`), runs at once of each executor (`max_concurrent`) and, of those, of one user.
 
-    `command` says who may run commands on `local` and `process` (see `CommandPolicy`).
+    `command` says who may run commands on `local` and `process` (see `CommandPolicy`), `lapses` how long a run's owner
+    may be silent.
     """
 
     max_concurrent: int = 50
@@ -101,7 +105,7 @@ class ChatConfig:
     max_stream: int = RunLimits().max_stream
     cancel_timeout: float = RunLimits().cancel_timeout
     keep_streams: float = 60.0
-    device_window: float = DeviceLimits().window
+    lapses: Lapses = field(factory=Lapses)
 
 
 class _ChatNamespaces(Namespaces):
@@ -145,7 +149,7 @@ class ChatPlugin(Plugin):
         executors = deps.all(Executor)
         teller = Teller(rooms)
         streams = Streams(deps.one(StreamLog), rooms, deps.one(Timers), ChatVoice(), keep=config.keep_streams)
-        book = StoreRunBook(store, clock, job_of)
+        book = StoreRunBook(store, clock, partial(job_of, lease_s=config.lapses.host))
         queue = Queue(book, deps.one(Registry), per_user=config.max_per_user)
         limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
         skills = Skills(store, rooms)
@@ -163,15 +167,16 @@ class ChatPlugin(Plugin):
         remote = RemoteRuns(
             book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits, ask=skills.ask_of
         )
+        reaper = Reaper(book, remote, teller, deps.one(Registry), owner=owner, lapses=config.lapses)
         stop = stopper_of(runs, remote)
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge
         self._runs, self._queue = runs, queue
         devices = Devices(
-            store, clock, rooms, deps.one(Registry), queue, remote, limits=DeviceLimits(window=config.device_window)
+            store, clock, rooms, deps.one(Registry), queue, remote, limits=DeviceLimits(window=config.lapses.device)
         )
         command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
-        window = timedelta(seconds=config.device_window)
+        window = timedelta(seconds=config.lapses.device)
         targets = Targets(clock, tuple(executors), config.default_executor, command, window)
         sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
         joining = Joining(store, clock, rooms, streams)
@@ -179,7 +184,7 @@ class ChatPlugin(Plugin):
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, skills)
         spoken_by_devices = device_namespace(deps.one(Auth), rooms, devices)
         await store.write(add_defaults)
-        await book.reclaim(None, "worker_lost")  # the data folder is locked: no other worker is alive
+        await reaper.recover()  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
             await nursery.start(runs.serve)
             await nursery.start(remote.serve)
@@ -187,6 +192,7 @@ class ChatPlugin(Plugin):
             await nursery.start(devices.serve)
             nursery.start_soon(queue.run)
             nursery.start_soon(dispatcher.run)
+            nursery.start_soon(reaper.run)
             task_status.started(
                 [
                     Provision(Namespaces, _ChatNamespaces(chat_namespace(services), spoken_by_devices), self.name),

@@ -1,37 +1,22 @@
-"""Claims, beats, endings and take-overs of runs, as units of the store."""
+"""Claims, beats, endings and losses of runs, as units of the store."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2s
-from typing import Any
 
-from attrs import frozen
-
-from wegent.codec import decode, encode
+from wegent.codec import encode
 from wegent.core.clock import Clock
 from wegent.core.errors import LeaseLost, Terminal
-from wegent.core.model import Ending, EndingStatus, Job, Snapshot, StreamId, Text, Value
+from wegent.core.model import Ending, Job, Snapshot, StreamId, Text, Value
 from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook, Unsaved
-from wegent.protocol.limits import MAX_ATTEMPTS
-from wegent.protocol.status import OnLost, Role, Status
+from wegent.protocol.status import Role, Status
 from wegent.server.claiming import Claim, SpecOf, claim_rows, job_from
-from wegent.server.owners import is_remote
-from wegent.server.payloads import values_of
+from wegent.server.ending import VALUE, Lost, end_row, ending_of, saved_snapshot, take_over
+from wegent.server.owners import is_remote, reason_of
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import SavedPart, Subtask
-from wegent.server.status import TaskView, is_terminal, settle
-
-VALUE = "value"
-
-
-@frozen
-class Lost:
-    """A run that was taken from a lost owner: ended (`row` terminal) or back in the queue."""
-
-    row: Subtask
-    view: TaskView
+from wegent.server.status import is_terminal, settle, view
 
 
 class StoreRunBook(RunBook):
@@ -75,7 +60,7 @@ class StoreRunBook(RunBook):
             task = unit.touch(job.task_id)
             row = _held(unit, job)
             if is_terminal(row):
-                return Finished(job, _ending_of(row), row.revision, row, settle(unit, job.task_id))
+                return Finished(job, ending_of(row), row.revision, row, settle(unit, job.task_id))
             row = end_row(unit, row, ending, snapshot, now=self._clock.now(), task=task)
             return Finished(job, ending, row.revision, row, settle(unit, job.task_id))
 
@@ -86,12 +71,8 @@ class StoreRunBook(RunBook):
 
         def work(unit: Unit) -> Finished | None:
             row = _held(unit, job)
-            if is_terminal(row):
-                return None
             lost = take_over(unit, row, reason, snapshot, now=self._clock.now())
-            if not is_terminal(lost.row):
-                return None
-            return Finished(job, _ending_of(lost.row), lost.row.revision, lost.row, lost.view)
+            return None if lost is None else _finished(lost)
 
         return await self._store.write(work)
 
@@ -106,16 +87,12 @@ class StoreRunBook(RunBook):
 
     def _give_back(self, unit: Unit, held: Held) -> Finished | None:
         row = unit.subtask(held.subtask_id)
-        if row is None or (row.attempt, row.lease) != (held.attempt, held.lease) or not Status(row.status).active:
+        if row is None or (row.attempt, row.lease) != (held.attempt, held.lease):
             return None
         snapshot = saved_snapshot(unit, row)
         unsaid = not any(snapshot.texts.values()) and not snapshot.values
-        lost = take_over(unit, row, "worker_lost", snapshot, now=self._clock.now(), again=unsaid)
-        return (
-            Finished(job_from(lost.row), _ending_of(lost.row), lost.row.revision, lost.row, lost.view)
-            if is_terminal(lost.row)
-            else None
-        )
+        lost = take_over(unit, row, reason_of(row.owner or ""), snapshot, now=self._clock.now(), again=unsaid)
+        return None if lost is None else _finished(lost)
 
     async def remote(self) -> list[RemoteRow]:
         """Every running attempt that an executor host or a device holds."""
@@ -136,20 +113,76 @@ class StoreRunBook(RunBook):
 
         return await self._store.read(work)
 
-    async def reclaim(self, owners: Collection[str] | None, reason: str) -> list[Lost]:
-        """Take every run from these owners, who are known to be gone (all owners where None)."""
+    async def look(self, owner: str) -> dict[str, int | None]:
+        """The last beats of all but that owner; None for those who hold rows and never beat.
+
+        Where there are any the owner beats: while the store can be read and not written to, nobody's beats arrive.
+        """
+
+        def work(unit: Unit) -> dict[str, int | None]:
+            seen: dict[str, int | None] = dict.fromkeys(unit.holders())
+            seen.update((each.owner, each.beat) for each in unit.beats())
+            seen.pop(owner, None)
+            return seen
+
+        if seen := await self._store.read(work):
+            await self._store.write(lambda unit: unit.beat(owner))
+        return seen
+
+    async def held(self, owner: str) -> dict[int, int]:
+        """The attempts of rows that an owner holds, by the rows' ids."""
+        return await self._store.read(lambda unit: {row: attempt for row, attempt, _, _ in unit.owned(owner)})
+
+    async def reclaim(self, owner: str, beat: int | None) -> list[Lost]:
+        """Take every run from an owner that is lost, unless it has beaten since that beat (None: it never had)."""
 
         def work(unit: Unit) -> list[Lost]:
-            lost = [
-                take_over(unit, row, reason, saved_snapshot(unit, row), now=self._clock.now())
-                for row in unit.running(owners)
-            ]
-            for beat in unit.beats():
-                if owners is None or beat.owner in owners:
-                    unit.forget_owner(beat.owner)
-            return lost
+            beaten = any(each.owner == owner for each in unit.beats())
+            silent = not beaten if beat is None else unit.forget_owner(owner, beat=beat)
+            return self._take(unit, unit.running([owner])) if silent else []
 
         return await self._store.write(work)
+
+    async def reclaim_workers(self) -> list[Lost]:
+        """Take every run that a worker holds: for who knows that no worker is alive."""
+
+        def work(unit: Unit) -> list[Lost]:
+            for each in unit.beats():
+                if not is_remote(each.owner):
+                    unit.forget_owner(each.owner)
+            return self._take(unit, [row for row in unit.running() if not is_remote(row.owner or "")])
+
+        return await self._store.write(work)
+
+    def _take(self, unit: Unit, rows: Iterable[Subtask]) -> list[Lost]:
+        now = self._clock.now()
+        taken = (
+            take_over(unit, row, reason_of(row.owner or ""), saved_snapshot(unit, row), now=now, again=not row.reported)
+            for row in rows
+        )
+        return [lost for lost in taken if lost is not None]
+
+    async def what_became(self, attempts: Mapping[int, int]) -> list[Lost]:
+        """Of attempts that were taken, if the taking was committed: those that are over. By the rows' ids."""
+
+        def work(unit: Unit) -> list[Lost]:
+            rows = (unit.subtask(row_id) for row_id in attempts)
+            return [
+                Lost(row, view(unit, task))
+                for row in rows
+                if row is not None
+                and (row.attempt > attempts[row.id] or is_terminal(row))
+                and (task := unit.task(row.task_id)) is not None
+            ]
+
+        return await self._store.read(work)
+
+
+def _finished(lost: Lost) -> Finished | None:
+    """As an ending, if it is one."""
+    if not is_terminal(lost.row):
+        return None
+    return Finished(job_from(lost.row), ending_of(lost.row), lost.row.revision, lost.row, lost.view)
 
 
 def _is_remote(row: Subtask) -> bool:
@@ -163,7 +196,7 @@ def _remote_row(unit: Unit, row: Subtask) -> RemoteRow:
         owner=row.owner or "",
         cancelling=row.status == Status.CANCELLING,
         snapshot=Snapshot({"content": row.content, "thinking": row.thinking}) if ended else saved_snapshot(unit, row),
-        ending=_ending_of(row) if ended else None,
+        ending=ending_of(row) if ended else None,
     )
 
 
@@ -179,83 +212,9 @@ def _held(unit: Unit, job: Job) -> Subtask:
     return row
 
 
-def end_row(unit: Unit, row: Subtask, ending: Ending, snapshot: Snapshot, *, now: datetime, task: Any) -> Subtask:
-    """Write an attempt's ending into its row; the lease stays as the mark of who ended it."""
-    unit.drop_parts(StreamId(row.task_id, row.id, row.attempt))
-    return unit.update_subtask(
-        row.id,
-        task=task,
-        status=ending.status.value,
-        progress=100 if ending.status is EndingStatus.COMPLETED else row.progress,
-        content=snapshot.texts.get("content", ""),
-        thinking=snapshot.texts.get("thinking", ""),
-        values=values_of(snapshot.values),
-        result=dict(ending.result),
-        error_message=ending.error,
-        error_type=ending.error_type,
-        owner=None,
-        completed_at=now,
-    )
-
-
-def take_over(unit: Unit, row: Subtask, reason: str, snapshot: Snapshot, *, now: datetime, again: bool = False) -> Lost:
-    """What becomes of a run whose owner is lost (protocol §6.5, §7): an ending, or the next attempt in the queue.
-
-    `again`: nobody has seen anything of it yet, so it is tried again whatever its `on_lost`.
-    """
-    task = unit.touch(row.task_id)
-    if row.status == Status.CANCELLING:
-        row = end_row(unit, row, Ending(EndingStatus.CANCELLED), snapshot, now=now, task=task)
-    elif (again or row.on_lost == OnLost.RERUN) and row.lost_attempts < MAX_ATTEMPTS:
-        unit.drop_parts(StreamId(row.task_id, row.id, row.attempt))
-        row = unit.update_subtask(
-            row.id,
-            task=task,
-            status=Status.PENDING.value,
-            attempt=row.attempt + 1,
-            lost_attempts=row.lost_attempts + 1,
-            reason=reason,
-            owner=None,
-            lease=None,
-            claimable_at=now,
-            started_at=None,
-        )
-    else:
-        ending = Ending(EndingStatus.FAILED, _LOST.get(reason, "the run's owner was lost"), reason)
-        row = end_row(unit, row, ending, snapshot, now=now, task=task)
-    return Lost(row, settle(unit, row.task_id))
-
-
-_LOST = {
-    "worker_lost": "the server that ran this stopped before it was done; what was written until then is kept",
-    "device_lost": "the device that ran this was lost before it was done; what was written until then is kept",
-    "executor_lost": "the executor that ran this was lost before it was done; what was written until then is kept",
-}
-
-
-def _ending_of(row: Subtask) -> Ending:
-    return Ending(EndingStatus(row.status), row.error_message, row.error_type, row.result)
-
-
 def _part(stream: StreamId, entry: Text | Value) -> SavedPart:
     if isinstance(entry, Text):
         return SavedPart(stream, entry.channel, entry.offset, entry.delta)
     body = {"key": entry.key, "version": entry.version, "kind": entry.kind, "data": dict(entry.data)}
     name = blake2s(entry.key.encode(), digest_size=12).hexdigest()  # keys may be longer than the column
     return SavedPart(stream, f"{VALUE}:{name}", 0, encode(body).decode())
-
-
-def saved_snapshot(unit: Unit, row: Subtask) -> Snapshot:
-    """What was saved of a row's running stream: text up to the first gap, every value."""
-    texts: dict[str, str] = {}
-    values: list[Value] = []
-    for part in _in_order(unit.saved_parts(StreamId(row.task_id, row.id, row.attempt))):
-        if part.channel.startswith(VALUE + ":"):
-            values.append(Value(**decode(part.text)))
-        elif part.offset == len(texts.get(part.channel, "")):
-            texts[part.channel] = texts.get(part.channel, "") + part.text
-    return Snapshot(texts, tuple(values))
-
-
-def _in_order(parts: Iterable[SavedPart]) -> list[SavedPart]:
-    return sorted(parts, key=lambda part: (part.channel, part.offset))

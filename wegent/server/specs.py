@@ -14,8 +14,8 @@ HISTORY = 200
 """Messages before a prompt that a model is shown at most."""
 
 
-def job_of(unit: Unit, row: Subtask) -> Job:
-    """The row's job.
+def job_of(unit: Unit, row: Subtask, *, lease_s: float = LEASE_S) -> Job:
+    """The row's job; `lease_s` is how long its owner may be silent.
 
     Raises:
         WegentError: something that it needs is missing.
@@ -33,7 +33,7 @@ def job_of(unit: Unit, row: Subtask) -> Job:
         message_id=row.message_id,
         attempt=row.attempt,
         lease=row.lease or "",
-        lease_s=LEASE_S,
+        lease_s=lease_s,
         user=JobUser(id=message.sender_id, name=message.sender_name),
         team=JobTeam(id=setup.id, name=setup.name, namespace=setup.namespace),
         bot=_bot(setup, row),

@@ -123,5 +123,20 @@ class Targets:
             raise Conflict(message)
 
 
+def free_device(unit: Unit, target: str) -> str | None:
+    """Another device of the same user that is online and has a slot for one more, as a target; their default first."""
+    lost = device_of(target)
+    if lost is None:
+        return None
+    user_id, device_id = lost
+    waiting = unit.depths()
+    for device in sorted(unit.devices(user_id), key=lambda each: not each.is_default):
+        other = device_target(user_id, device.device_id)
+        there = device.connection is not None and device.status == DeviceStatus.ONLINE
+        if there and device.device_id != device_id and unit.holding(other) + waiting.get(other, 0) < device.slot_max:
+            return other
+    return None
+
+
 def _valid(token: Token, now: datetime) -> bool:
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)

@@ -88,6 +88,12 @@ class Teller(RunListener):
         if self.after_ending is not None:
             self.after_ending()
 
+    def taken(self, row: Subtask, view: TaskView) -> None:
+        """A run was taken from its owner: its ending, unless it waits for its next attempt; then `task:status`."""
+        self.stopped([row], view)
+        if self.after_ending is not None:
+            self.after_ending()
+
     def ending(self, row: Subtask, view: TaskView) -> None:
         """A row has become terminal."""
         self.stopped([row], view)

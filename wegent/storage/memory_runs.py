@@ -93,14 +93,18 @@ class MemoryRuns(MemoryBase):
         t = self._write()
         rules.check_texts({"owner": owner})
         row = t.beats.get(owner)
-        t.put(t.beats, owner, OwnerBeat(owner, 1 if row is None else row.beat + 1))
+        t.put(t.beats, owner, OwnerBeat(owner, rules.first_beat() if row is None else row.beat + 1))
 
     def beats(self) -> list[OwnerBeat]:
         return sorted(self._read().beats.values(), key=lambda row: row.owner)
 
-    def forget_owner(self, owner: str) -> None:
+    def forget_owner(self, owner: str, *, beat: int | None = None) -> bool:
         t = self._write()
+        row = t.beats.get(owner)
+        if row is None or beat not in (None, row.beat):
+            return False
         t.drop(t.beats, owner)
+        return True
 
     # devices
 

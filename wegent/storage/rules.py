@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -117,6 +118,11 @@ def check_parts(parts: Iterable[SavedPart]) -> None:
 def check_token(token: Token) -> None:
     """The texts of a token."""
     check_texts({"jti": token.jti, "scope": token.scope, "token name": token.name})
+
+
+def first_beat() -> int:
+    """What the beats of an owner begin with."""
+    return secrets.randbelow(2**30)
 
 
 def dump(value: Any) -> str:

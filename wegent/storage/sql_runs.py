@@ -82,13 +82,15 @@ class SqlRuns(SqlBase):
     def beat(self, owner: str) -> None:
         rules.check_texts({"owner": owner})
         if self._write(runs.BEAT, {"who": owner}).rowcount == 0:
-            self._write(sql.INSERTS[sql.OWNERS], {"owner": owner, "beat": 1})
+            self._write(sql.INSERTS[sql.OWNERS], {"owner": owner, "beat": rules.first_beat()})
 
     def beats(self) -> list[OwnerBeat]:
         return sorted(self._all(OwnerBeat, runs.BEATS), key=lambda row: row.owner)
 
-    def forget_owner(self, owner: str) -> None:
-        self._write(delete(sql.OWNERS).where(sql.OWNERS.c.owner == owner))
+    def forget_owner(self, owner: str, *, beat: int | None = None) -> bool:
+        c = sql.OWNERS.c
+        statement = delete(sql.OWNERS).where(c.owner == owner)
+        return self._write(statement if beat is None else statement.where(c.beat == beat)).rowcount > 0
 
     # devices
 

@@ -40,8 +40,10 @@ from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.joining import Joining
+from wegent.server.owners import Lapses
 from wegent.server.ports.store import Store, Unit
 from wegent.server.queueing import Queue
+from wegent.server.reaper import Reaper
 from wegent.server.records import Subtask, Task
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
@@ -97,6 +99,7 @@ class Application:
         run_limits: RunLimits | None = None,
         outbox_limits: OutboxLimits | None = None,
         session_limits: SessionLimits | None = None,
+        lapses: Lapses | None = None,
         max_concurrent: int = 50,
         device_limits: DeviceLimits | None = None,
     ) -> None:
@@ -119,6 +122,7 @@ class Application:
         self.skills = Skills(self.store, self.rooms)
         self.runs = self.make_runs({CHAT_SHELL: executor})
         self.remote = self.make_remote()
+        self.reaper = Reaper(self.book, self.remote, self.teller, self.registry, owner=self.owner, lapses=lapses)
         self.stop = stopper_of(self.runs, self.remote)
         self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
         self.teller.after_ending = self.queue.nudge
@@ -223,6 +227,7 @@ class Application:
             await nursery.start(self.devices.serve)
             nursery.start_soon(self.queue.run)
             nursery.start_soon(self.dispatcher.run)
+            nursery.start_soon(self.reaper.run)
             async with trio.open_nursery() as clients:
                 self._nursery = clients
                 task_status.started()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from wegent.core.model import StreamId
 from wegent.server.owners import device_owner, host_owner
 from wegent.server.ports.store import Store, Unit
@@ -61,12 +63,47 @@ class RunsContract:
             return [each.beat for each in await store.read(lambda unit: unit.beats()) if each.owner == owner]
 
         assert await seen() == []
-        for expected in (1, 2, 3):
+        await store.write(lambda unit: unit.beat(owner))
+        (first,) = await seen()
+        for expected in (first + 1, first + 2):
             await store.write(lambda unit: unit.beat(owner))
             assert await seen() == [expected]
-        await store.write(lambda unit: unit.forget_owner(owner))
+        assert await store.write(lambda unit: unit.forget_owner(owner))
         assert await seen() == []
-        await store.write(lambda unit: unit.forget_owner(owner))
+        assert not await store.write(lambda unit: unit.forget_owner(owner))
+        await store.write(lambda unit: unit.beat(owner))
+        (again,) = await seen()
+        assert again not in (first, first + 1, first + 2)
+
+    async def test_an_owner_is_forgotten_only_with_the_beat_that_was_seen(self, store: Store) -> None:
+        owner, other = unique("w"), unique("w")
+
+        async def seen() -> dict[str, int]:
+            found = await store.read(lambda unit: unit.beats())
+            return {each.owner: each.beat for each in found if each.owner in (owner, other)}
+
+        await store.write(lambda unit: (unit.beat(owner), unit.beat(other)))
+        was = await seen()
+        await store.write(lambda unit: unit.beat(owner))
+        assert not await store.write(lambda unit: unit.forget_owner(owner, beat=was[owner]))
+        assert await seen() == {**was, owner: was[owner] + 1}
+        assert await store.write(lambda unit: unit.forget_owner(owner, beat=was[owner] + 1))
+        assert await seen() == {other: was[other]}
+        assert not await store.write(lambda unit: unit.forget_owner(owner, beat=was[owner] + 1))
+
+    async def test_of_two_who_forget_an_owner_at_once_one_does(self, store: Store) -> None:
+        owner = unique("w")
+        await store.write(lambda unit: unit.beat(owner))
+        (beat,) = [each.beat for each in await store.read(lambda unit: unit.beats()) if each.owner == owner]
+        done: list[bool] = []
+
+        async def forget() -> None:
+            done.append(await store.write(lambda unit: unit.forget_owner(owner, beat=beat)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(forget)
+        assert sorted(done) == [False] * 5 + [True]
 
     async def test_saved_parts_are_replaced_at_their_offset_and_dropped(self, store: Store) -> None:
         _, made, row = await scene(store, lambda unit, owner, made: answer(unit, made, owner))

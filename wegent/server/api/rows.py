@@ -11,10 +11,10 @@ from attrs import frozen
 from wegent.protocol.limits import DEFAULT_PAGE, MAX_PAGE, MAX_STREAM
 from wegent.protocol.status import Status
 from wegent.protocol.tasks import Row
+from wegent.server.ending import saved_snapshot
 from wegent.server.payloads import row_payload, values_of
 from wegent.server.ports.store import Unit
 from wegent.server.records import Subtask
-from wegent.server.runbook import saved_snapshot
 
 PAGE_TEXT = 8_000_000
 """Code points of all rows of a page, past which it ends; one row comes whatever its size."""

@@ -240,13 +240,20 @@ class Unit(ABC):
 
     @abstractmethod
     def beat(self, owner: str) -> None:
-        """Raise the owner's beat by one, making its row where there is none."""
+        """Raise the owner's beat by one, making its row where there is none.
+
+        A row that is made begins with any number, so that who was forgotten does not come back with the beat it had.
+        """
 
     @abstractmethod
     def beats(self) -> list[OwnerBeat]: ...
 
     @abstractmethod
-    def forget_owner(self, owner: str) -> None: ...
+    def forget_owner(self, owner: str, *, beat: int | None = None) -> bool:
+        """Forget the owner; with `beat`, only if that is its last one. Whether it was there so.
+
+        Until the unit ends its next beat waits.
+        """
 
     # devices
 
