@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import queue
+import re
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +17,9 @@ import socketio
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.e2e.serving import Server
+from tests.e2e.serving import Server, serving, until
 
+REFERENCE = Path(__file__).parents[2] / "docs/reference/devices.md"
 TRANSPORTS = [["websocket"], ["polling"]]
 
 
@@ -85,13 +91,13 @@ class Person:
     """Somebody who sends to a device and reads."""
 
     def __init__(self, server: Server) -> None:
-        token = server.login()
+        self.token = token = server.login()
         self.team = server.team(token)
         self.client = socketio.SimpleClient(reconnection=False)
         self.client.connect(server.url, namespace="/chat", auth={"token": token}, transports=["websocket"])
 
     def send(self, device_id: str, **more: Any) -> Any:
-        payload = {"team_id": self.team, "message": "hi", "device_id": device_id, **more}
+        payload = {"team_id": self.team, "message": "hi", "device_id": device_id} | more
         return self.client.call("chat:send", payload, timeout=10)
 
     def wait_for(self, event: str) -> Any:
@@ -113,6 +119,8 @@ def test_python_socketio_client_is_a_device(server: Server, transports: list[str
     sent = person.send(device.device_id)
     job = device.wait_for("task:execute")
     assert job["subtask_id"] == sent["assistant_subtask_id"]
+    seen = server.get(f"/tasks/{job['task_id']}/subtasks", job["auth_token"])
+    assert [row["prompt"] for row in seen["subtasks"]] == ["hi", ""]
     run = {"subtask_id": job["subtask_id"], "attempt": job["attempt"]}
     assert device.call("task:progress", **run, offset=0, delta="Grüß ") == {"success": True, "offset": 5}
     assert device.call("task:progress", **run, offset=7, delta="x")["code"] == "OFFSET_MISMATCH"
@@ -138,6 +146,44 @@ def test_a_raw_websocket_is_a_device(server: Server) -> None:
     person.client.disconnect()
 
 
+def test_the_device_in_the_documentation_works(server: Server) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", REFERENCE.read_text(encoding="utf-8"), re.DOTALL)
+    code = code.replace("http://127.0.0.1:8000", server.url).replace("TOKEN", repr(server.login()))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    person = Person(server)
+    try:
+        until(lambda: [each for each in server.get("/devices", person.token)["items"] if each["device_id"] == "laptop"])
+        person.send("laptop", message="grüß dich, 👋🏽")
+        assert person.wait_for("chat:done")["result"]["value"] == "GRÜSS DICH, 👋🏽 "
+    finally:
+        process.kill()
+        assert process.communicate()[1] == ""
+        person.client.disconnect()
+
+
+def test_surrogate_pairs_that_a_device_splits_are_joined_on_either_transport(server: Server) -> None:
+    person = Person(server)
+    stock = Device(server, "halves")
+    with raw_device(server) as raw:
+        raw.call("device:register", device_id="raw-halves", name="Raw")
+        stock.register()
+        for device, device_id in ((stock, "halves"), (raw, "raw-halves")):
+            person.send(device_id)
+            row = device.wait_for("task:execute")["subtask_id"]
+            assert device.call("task:progress", subtask_id=row, offset=0, delta="a\ud83d") == {
+                "success": True,
+                "offset": 1,
+            }
+            assert device.call("task:progress", subtask_id=row, offset=2, delta="\ude00")["offset"] == 2
+            assert device.call("task:complete", subtask_id=row, status="FAILED", error_message="\udfff") == {
+                "success": True
+            }
+            told = person.wait_for("chat:error")
+            assert (told["result"]["value"], told["error"]) == ("a😀", "\ufffd")
+    stock.client.disconnect()
+    person.client.disconnect()
+
+
 def test_a_newer_registration_closes_the_older_connection_for_good(server: Server) -> None:
     with raw_device(server) as older:
         older.call("device:register", device_id="twice", name="Older")
@@ -152,3 +198,26 @@ def test_a_newer_registration_closes_the_older_connection_for_good(server: Serve
             newest.call("device:register", device_id="twice", name="Newest")
             newer.client.wait()  # the stock client stays away
             assert not newer.client.connected
+
+
+def test_a_server_that_is_killed_loses_nothing_of_what_the_device_keeps(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        device, person = Device(server, "box"), Person(server)
+        device.register()
+        sent = person.send("box")
+        job = device.wait_for("task:execute")
+        run = {"subtask_id": job["subtask_id"], "attempt": job["attempt"]}
+        assert device.call("task:progress", **run, offset=0, delta="one ")["offset"] == 4
+        server.end(signal.SIGKILL)
+        device.client.wait()
+        server.start()
+        device, person = Device(server, "box"), Person(server)
+        (known,) = device.register()["running"]
+        assert (known["subtask_id"], known["attempt"], known["status"]) == (*run.values(), "RUNNING")
+        assert known["offset"] in (0, 4)
+        person.client.call("task:join", {"task_id": sent["task_id"]}, timeout=10)
+        assert device.call("task:progress", **run, offset=0, delta="one two")["offset"] == 7
+        assert device.call("task:complete", **run, status="COMPLETED") == {"success": True}
+        assert person.wait_for("chat:done")["result"]["value"] == "one two"
+        device.client.disconnect()
+        person.client.disconnect()

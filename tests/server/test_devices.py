@@ -134,7 +134,7 @@ async def test_a_run_that_is_never_acknowledged_goes_back_and_after_three_attemp
         assert trio.current_time() - started == pytest.approx(15, abs=1)
         assert (await box.job(2))["attempt"] == 2
         told = await alice.wait_for("chat:start", lambda told: told["attempt"] == 2)
-        assert told["reason"] in ("device_lost", "worker_lost")
+        assert told["reason"] == "device_lost"
         assert (await app.until_ended(row)).status == "FAILED"
         assert [job["attempt"] for job in box.jobs] == [1, 2, 3, 4]
 
@@ -380,6 +380,53 @@ async def test_a_device_without_heartbeats_is_offline_until_it_sends_one(autojum
         await send(app, alice)
         await box.job()
         assert len(alice.events("device:online")) == 2
+
+
+async def test_a_device_that_does_not_come_back_loses_its_runs_and_hears_of_it(autojump_clock):
+    async with at_work() as (app, alice, box, row):
+        await box.progress(row, delta="a", offset=0)
+        box.client.disconnect()
+        left = trio.current_time()
+        told = await alice.wait_for("chat:error")
+        assert (told["type"], told["result"]["value"]) == ("device_lost", "a")
+        assert trio.current_time() - left == pytest.approx(60, abs=3)
+        await alice.wait_for("device:slot_update", lambda told: told["slot_used"] == 0, after=len(alice.frames) - 1)
+        assert (await box.connect())["running"] == []
+        assert (await box.progress(row, attempt=1, delta="b", offset=1))["code"] == "TERMINAL"
+        assert app.row(row).content == "a"
+
+
+async def test_a_cancelled_run_of_a_device_that_is_away_is_told_to_it_when_it_is_back(autojump_clock):
+    async with at_work() as (app, alice, box, row):
+        box.client.disconnect()
+        await trio.sleep(10)
+        await alice.emit("chat:cancel", {"subtask_id": row})
+        (run,) = (await box.connect())["running"]
+        assert run["status"] == "CANCELLING"
+        assert (await box.client.wait_for("task:cancel"))["subtask_id"] == row
+        assert await box.complete(row, "cancelled") == {"success": True}
+        assert app.row(row).status == "CANCELLED"
+
+
+async def test_a_lost_run_goes_to_another_device_where_it_may(autojump_clock):
+    async with serving(application()) as app:
+        alice, box, other = await app.client(), MemoryDevice(app), MemoryDevice(app, device_id="other")
+        await box.connect()
+        await other.connect()
+        row = (await send(app, alice, on_lost="reassign"))["assistant_subtask_id"]
+        await box.job()
+        await box.progress(row, delta="a", offset=0)
+        box.client.disconnect()
+        with trio.move_on_after(65):
+            await beating(other)
+        assert (await other.job())["attempt"] == 2
+        told = await alice.wait_for("chat:start", lambda told: told["attempt"] == 2)
+        assert told["reason"] == "device_lost"
+        assert (await box.connect())["running"] == []
+        assert (await box.progress(row, attempt=1, delta="late", offset=1))["code"] == "LEASE_LOST"
+        assert (await box.progress(row, attempt=2, delta="late", offset=0))["code"] == "ACCESS_DENIED"
+        assert await other.complete(row) == {"success": True}
+        assert (await box.complete(row, attempt=1))["code"] == "LEASE_LOST"
 
 
 async def test_a_connected_device_beats_by_its_worker_and_once_when_it_goes(autojump_clock):

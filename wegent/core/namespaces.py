@@ -85,8 +85,17 @@ class Namespace:
     `WegentError` is an ack with its sentence and code, any other exception one that says INTERNAL.
     """
 
-    def __init__(self, path: str, *, convert: Convert | None = None, authenticate: Authenticate = _anybody) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        convert: Convert | None = None,
+        authenticate: Authenticate = _anybody,
+        loose: bool = False,
+    ) -> None:
+        """`loose`: what comes in may hold halves of surrogate pairs, which the handlers then deal with."""
         self.path = path
+        self.loose = loose
         self.authenticate = authenticate
         self.convert: Convert = convert or (lambda data, _: data)
         self.handlers: dict[str, Handler] = {}

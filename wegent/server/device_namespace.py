@@ -36,7 +36,7 @@ SCOPES = (Scope.USER, Scope.DEVICE)
 
 def device_namespace(auth: Auth, rooms: Rooms, devices: Devices) -> Namespace:
     """The namespace with all of its handlers."""
-    namespace = Namespace(LOCAL_EXECUTOR, convert=convert, authenticate=authenticator(auth, SCOPES))
+    namespace = Namespace(LOCAL_EXECUTOR, convert=convert, authenticate=authenticator(auth, SCOPES), loose=True)
 
     @namespace.connected
     def connected(session: Session) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from wegent.core.errors import AccessDenied, InvalidPayload, LeaseLost, NotFound, Terminal
+from wegent.core.errors import AccessDenied, InvalidPayload, LeaseLost, NotFound
 from wegent.core.remote import RemoteRuns
 from wegent.core.remote_run import RemoteRun
 from wegent.protocol.devices import TaskComplete, TaskProgress, TaskProgressAck
 from wegent.protocol.tasks import Success
 from wegent.server.device_link import Link
+from wegent.server.owners import device_of
 from wegent.server.ports.store import Store
 from wegent.server.reports import Report, device_ending, device_report
 
@@ -51,7 +52,7 @@ class DeviceReports:
     async def _run_of(self, link: Link, subtask_id: int, asked: int | None) -> RemoteRun:
         run = await self._remote.find(subtask_id)
         if run is None or run.job.target != link.owner:
-            raise await self._why_not(link, subtask_id)
+            raise await self._why_not(link, subtask_id, asked)
         attempt = asked or link.named(subtask_id)
         if attempt is None and run.ending is not None:
             attempt = run.job.attempt  # a repeat, over a connection that was never told of the run
@@ -63,10 +64,13 @@ class DeviceReports:
             raise LeaseLost(message)
         return run
 
-    async def _why_not(self, link: Link, subtask_id: int) -> NotFound | AccessDenied | LeaseLost | Terminal:
+    async def _why_not(self, link: Link, subtask_id: int, asked: int | None) -> NotFound | AccessDenied | LeaseLost:
         row = await self._store.read(lambda unit: unit.subtask(subtask_id))
         if row is None:
             return NotFound(f"there is no run {subtask_id}")
-        if row.target == link.owner or link.named(subtask_id) is not None:
+        # An earlier attempt of what the user's other device has by now was this device's, for all that is known.
+        user_id, _ = device_of(row.target) or (0, "")
+        before = user_id == link.user_id and asked is not None and asked < row.attempt
+        if row.target == link.owner or link.named(subtask_id) is not None or before:
             return LeaseLost(f"the run {subtask_id} was taken from this device")
         return AccessDenied(f"the run {subtask_id} is none of this device's")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from wegent.core.errors import Conflict
+from wegent.core.errors import Conflict, NotFound
 from wegent.protocol.devices import DeviceRegister, DeviceSlotUpdate, SlotTask
-from wegent.protocol.status import DeviceStatus, Status
-from wegent.server.owners import device_owner
+from wegent.protocol.status import DeviceStatus, ErrorType, OnLost, Status
+from wegent.server.owners import device_of, device_owner
 from wegent.server.ports.store import Unit
 from wegent.server.records import Device, Subtask
+from wegent.server.status import TaskView, settle
+from wegent.server.targets import free_device
 
 MOST_DEVICES = 100
 """Devices that one user may have."""
+AT_ONCE = 100
+"""Rows that are ended in one unit."""
+WHENEVER = timedelta(days=365)
+"""Far enough ahead for every row that waits to be claimable by then."""
 
 
 @frozen
@@ -93,6 +99,73 @@ def disconnect_all(unit: Unit, *, now: datetime) -> None:
         since = device.offline_since or now
         changes = {"status": DeviceStatus.OFFLINE.value, "connection": None, "offline_since": since}
         unit.put_device(device.user_id, device.device_id, **changes)
+
+
+def known(unit: Unit, user_id: int, device_id: str) -> Device:
+    """The user's device of that id; raises `NotFound`."""
+    device = unit.device(user_id, device_id)
+    if device is None:
+        message = "you have no such device"
+        raise NotFound(message)
+    return device
+
+
+def make_default(unit: Unit, user_id: int, device_id: str) -> Device:
+    """Of the user's devices, let this one be the default; raises `NotFound`."""
+    known(unit, user_id, device_id)
+    for device in unit.devices(user_id):
+        if device.is_default != (device.device_id == device_id):
+            unit.put_device(user_id, device.device_id, is_default=not device.is_default)
+    return known(unit, user_id, device_id)
+
+
+def delete(unit: Unit, user_id: int, device_id: str) -> None:
+    """Forget the device. What waits for it ends soon, as what waits for one that is lost.
+
+    Raises:
+        NotFound: the user has no such device.
+        Conflict: it is connected, or may still come back to what it runs.
+    """
+    device = known(unit, user_id, device_id)
+    owner = device_owner(user_id, device_id)
+    if device.connection is not None:
+        message = f"the device {device.name!r} is connected; stop it first"
+        raise Conflict(message)
+    if unit.holding(owner):
+        message = f"the device {device.name!r} may still come back to its runs; wait a minute, or cancel them first"
+        raise Conflict(message)
+    unit.delete_device(user_id, device_id)
+    unit.forget_owner(owner)
+
+
+def end_waiting(unit: Unit, target: str, *, now: datetime, window: timedelta) -> list[tuple[Subtask, TaskView]]:
+    """End what waits for a device that was deleted, or is away for longer than its window; or let it go to another
+    one, if its `on_lost` says so.
+    """
+    user_id, device_id = device_of(target) or (0, "")
+    device = unit.device(user_id, device_id)
+    if device is not None and (device.connection is not None or now - (device.offline_since or now) < window):
+        return []
+    name = device_id if device is None else device.name
+    ended: list[tuple[Subtask, TaskView]] = []
+    for waiting in unit.queue(target, now=now + WHENEVER, limit=AT_ONCE, per_user=AT_ONCE):
+        task = unit.touch(waiting.task_id)
+        row = unit.subtask(waiting.id)
+        if row is None or row.status != Status.PENDING or row.attempt != waiting.attempt:
+            continue
+        if row.on_lost == OnLost.REASSIGN and (other := free_device(unit, target)) is not None:
+            unit.update_subtask(row.id, task=task, target=other, claimable_at=now)
+        else:
+            row = unit.update_subtask(
+                row.id,
+                task=task,
+                status=Status.FAILED.value,
+                error_message=f"the device {name!r} went away before it could take this run",
+                error_type=ErrorType.DEVICE_LOST.value,
+                completed_at=now,
+            )
+            ended.append((row, settle(unit, row.task_id)))
+    return ended
 
 
 def slots_of(unit: Unit, device: Device) -> DeviceSlotUpdate:

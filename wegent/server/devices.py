@@ -35,12 +35,14 @@ from wegent.server import device_rows as rows
 from wegent.server.device_dispatch import DeviceDispatch
 from wegent.server.device_link import NOT_REGISTERED, Charge, DeviceLimits, Link
 from wegent.server.device_reports import DeviceReports
+from wegent.server.device_sweeper import DeviceSweeper
 from wegent.server.device_telling import DeviceTeller
 from wegent.server.owners import device_of, device_owner
 from wegent.server.persisting import persist
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.records import Device
+from wegent.server.telling import Teller
 
 log = logging.getLogger(__name__)
 REPLACED = Close(4403, "Another connection has registered as this device", come_back=False)
@@ -54,6 +56,7 @@ class Devices:
         store: Store,
         clock: Clock,
         rooms: Rooms,
+        voice: Teller,
         registry: Registry,
         queue: Queue,
         remote: RemoteRuns,
@@ -61,7 +64,7 @@ class Devices:
         limits: DeviceLimits | None = None,
         token_of: Callable[[Job], str] | None = None,
     ) -> None:
-        """`token_of` makes a job's `auth_token`."""
+        """`voice` tells of runs that end while they wait; `token_of` makes a job's `auth_token`."""
         self.limits = limits or DeviceLimits()
         self.teller = DeviceTeller(store, rooms)
         self.reports = DeviceReports(store, remote)
@@ -69,6 +72,7 @@ class Devices:
         self._store = store
         self._clock = clock
         self._rooms = rooms
+        self._sweeper = DeviceSweeper(store, clock, voice, self.limits.window)
         self._remote = remote
         self._links: dict[str, Link] = {}
         self._by_session: dict[str, Link] = {}
@@ -94,6 +98,7 @@ class Devices:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self.teller.run)
+                nursery.start_soon(self._sweeper.run)
                 for run in self._remote.of(None):
                     self._begun(run)
                 task_status.started()

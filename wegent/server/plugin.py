@@ -28,6 +28,7 @@ from wegent.server.api.revoking import Revoked
 from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import MAX_PER_USER
+from wegent.server.closing import Closing, add_close_session
 from wegent.server.device_link import DeviceLimits
 from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
@@ -172,8 +173,17 @@ class ChatPlugin(Plugin):
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge
         self._runs, self._queue = runs, queue
+        tokens = deps.maybe(TokenAuth)
         devices = Devices(
-            store, clock, rooms, deps.one(Registry), queue, remote, limits=DeviceLimits(window=config.lapses.device)
+            store,
+            clock,
+            rooms,
+            teller,
+            deps.one(Registry),
+            queue,
+            remote,
+            limits=DeviceLimits(window=config.lapses.device),
+            token_of=tokens.run_token if tokens is not None else None,
         )
         command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
         window = timedelta(seconds=config.lapses.device)
@@ -182,6 +192,8 @@ class ChatPlugin(Plugin):
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, stop)
         services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, skills)
+        chat = chat_namespace(services)
+        add_close_session(chat, Closing(store, clock, teller, stop, remote, devices))
         spoken_by_devices = device_namespace(deps.one(Auth), rooms, devices)
         await store.write(add_defaults)
         await reaper.recover()  # the data folder is locked: no other worker is alive
@@ -195,7 +207,7 @@ class ChatPlugin(Plugin):
             nursery.start_soon(reaper.run)
             task_status.started(
                 [
-                    Provision(Namespaces, _ChatNamespaces(chat_namespace(services), spoken_by_devices), self.name),
+                    Provision(Namespaces, _ChatNamespaces(chat, spoken_by_devices), self.name),
                     Provision(Runs, runs),
                     Provision(RemoteRuns, remote),
                     Provision(Devices, devices),

@@ -35,6 +35,7 @@ from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import job_from
+from wegent.server.closing import Closing, add_close_session
 from wegent.server.device_link import DeviceLimits
 from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
@@ -136,6 +137,8 @@ class Application:
         services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling, self.skills)
         self.namespace = chat_namespace(services)
         self.devices = self.make_devices()
+        closing = Closing(self.store, self.clock, self.teller, self.stop, self.remote, self.devices)
+        add_close_session(self.namespace, closing)
         self.device_namespace = device_namespace(self.auth, self.rooms, self.devices)
         self.users: dict[str, int] = {}
         self.team_id = 0
@@ -193,7 +196,14 @@ class Application:
     def make_devices(self) -> Devices:
         """The devices that are connected to this worker."""
         return Devices(
-            self.store, self.clock, self.rooms, self.registry, self.queue, self.remote, limits=self.device_limits
+            self.store,
+            self.clock,
+            self.rooms,
+            self.teller,
+            self.registry,
+            self.queue,
+            self.remote,
+            limits=self.device_limits,
         )
 
     def make_sending(self) -> Sending:

@@ -136,6 +136,7 @@ class RawConnection(Connection):
     def __init__(self, services: RawServices, namespace: Namespace, plain: PlainSocket) -> None:
         self._services = services
         self._namespace = namespace
+        self._decode = codec.decode_loose if namespace.loose else codec.decode
         self._plain = plain
         self._machine = Machine(services.config.max_payload)
         self._session: Session | None = None
@@ -261,7 +262,7 @@ class RawConnection(Connection):
         """Take one frame; False: an event for which there is no room now."""
         assert self._session is not None
         try:
-            message = codec.decode(payload)
+            message = self._decode(payload)
         except codec.CodecError as error:
             self._refuse(InvalidPayload(error.sentence), BAD_REQUEST)
             return True
@@ -285,7 +286,7 @@ class RawConnection(Connection):
             return
         await self._session.room_for_more()
         if not self._handle(payload):
-            message = codec.decode(payload)
+            message = self._decode(payload)
             error = Overloaded("too many of your events are waiting; slow down")
             self._session.refuse(message.get("id"), error)
 

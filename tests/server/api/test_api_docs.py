@@ -15,6 +15,6 @@ async def test_the_reference_names_every_call(scene: Any) -> None:
     there = set()
     for rule in scene.app.url_map.iter_rules():
         if rule.rule.startswith(PREFIX):
-            path = re.sub("<(?:\\w+_)?(\\w+)>", r"{\1}", rule.rule.removeprefix(PREFIX))
+            path = re.sub("<(?:\\w+:)?(?:\\w+_)?(\\w+)>", r"{\1}", rule.rule.removeprefix(PREFIX))
             there |= {f"{method} {path}" for method in rule.methods - {"HEAD", "OPTIONS"}}
     assert told == there

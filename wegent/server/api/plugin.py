@@ -14,6 +14,7 @@ from wegent.core.instruments import Registry
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.remote import RemoteRuns
 from wegent.server.api.auth import auth_blueprint
+from wegent.server.api.devices import devices_blueprint
 from wegent.server.api.health import health_blueprint
 from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.kinds import kinds_blueprint
@@ -92,6 +93,7 @@ def api_routes(deps: Deps) -> Routes:
             rows_blueprint(store, auth),
             hosts_blueprint(hosts, auth),
             kinds_blueprint(store, auth),
+            devices_blueprint(store, auth),
             tokens_blueprint(store, auth, on_revoked),
             health_blueprint(deps.one(Health), Exposition(registry)),
         ]

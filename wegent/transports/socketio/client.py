@@ -38,7 +38,8 @@ class Client(EngineSession):
     ) -> None:
         super().__init__(services, sid, nursery, transport=transport, ended=ended)
         self._namespaces = namespaces
-        self._decoder = Decoder(services.config.max_payload)
+        loose = [path for path, namespace in namespaces.items() if namespace.loose]
+        self._decoder = Decoder(services.config.max_payload, loose=loose)
         self._sessions: dict[str, Session] = {}
         self._opening: dict[str, trio.CancelScope] = {}
         self._refused: Packet | None = None

@@ -7,7 +7,7 @@ them as a list of bytes, the text first.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import attrs
@@ -61,17 +61,22 @@ class Packet:
 class Decoder:
     """Makes packets of one connection's messages, in the order they come.
 
+    In namespaces of `loose` events and acks may hold halves of surrogate pairs.
+
     Raises PacketError for what breaks the protocol or a limit; unless the error names a namespace, nothing more
     may be fed. `max_size` is in bytes.
     """
 
-    __slots__ = ("_attachments", "_max_attachments", "_max_size", "_packet", "_room", "_slots", "waiting")
+    __slots__ = ("_attachments", "_loose", "_max_attachments", "_max_size", "_packet", "_room", "_slots", "waiting")
 
-    def __init__(self, max_size: int = MAX_SIZE, max_attachments: int = MAX_ATTACHMENTS) -> None:
+    def __init__(
+        self, max_size: int = MAX_SIZE, max_attachments: int = MAX_ATTACHMENTS, loose: Collection[str] = ()
+    ) -> None:
         self.waiting = 0
         """Attachments that are due before anything else may come; whoever has a clock should limit the wait."""
         self._max_size = max_size
         self._max_attachments = max_attachments
+        self._loose = loose
         self._room = 0  # bytes that the attachments still may have
         self._packet: Packet | None = None  # complete but for them; None if it was refused
         self._slots: list[Slot] = []
@@ -94,7 +99,7 @@ class Decoder:
         namespace, position = _namespace(data, position)
         ack_id, position = _ack_id(data, position)
         try:
-            content = _content(kind, data[position:], ack_id)
+            content = _content(kind, data[position:], ack_id, loose=namespace in self._loose)
             if binary:
                 self._slots = find_slots(content, count)
         except PacketError as error:
@@ -201,17 +206,17 @@ def _ack_id(data: bytes, position: int) -> tuple[int | None, int]:
     return (int(data[position:end]) if end > position else None), end
 
 
-def _content(kind: int, data: bytes, ack_id: int | None) -> Any:
+def _content(kind: int, data: bytes, ack_id: int | None, *, loose: bool) -> Any:
     """The data of a packet, checked to be what its kind carries."""
     if kind == EVENT:
-        value = decode_json(data)
+        value = decode_json(data, loose=loose)
         if type(value) is not list or not value or type(value[0]) is not str:
             raise PacketError("An event is an array that begins with its name.")
         if value[0] in RESERVED:
             raise PacketError("The name of the event is reserved.")
         return value
     if kind == ACK:
-        value = decode_json(data)
+        value = decode_json(data, loose=loose)
         if type(value) is not list or ack_id is None:
             raise PacketError("An ack is an id and an array.")
         return value

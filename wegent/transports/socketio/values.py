@@ -13,6 +13,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from wegent import codec
+
 MAX_DEPTH: Final = 64  # levels of arrays and objects in a packet, in and out
 
 _BYTES: Final = (bytes, bytearray, memoryview)
@@ -40,10 +42,13 @@ class PacketError(Exception):
         self.ack_id = ack_id
 
 
-def decode_json(data: bytes) -> Any:
-    """A JSON text as dicts, lists and scalars. Raises PacketError for all else, and for nesting over MAX_DEPTH."""
+def decode_json(data: bytes, *, loose: bool = False) -> Any:
+    """A JSON text as dicts, lists and scalars; with `loose`, halves of surrogate pairs may be in it.
+
+    Raises PacketError for all else, and for nesting over MAX_DEPTH.
+    """
     try:
-        value = _decode(data)
+        value = codec.decode_loose(data) if loose else _decode(data)
     except RecursionError:
         raise PacketError(f"JSON is nested deeper than {MAX_DEPTH} levels.") from None
     except ValueError:  # DecodeError, ValidationError and UnicodeDecodeError among them
