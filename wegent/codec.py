@@ -22,6 +22,7 @@ from wegent.protocol.shape import to_wire
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
 
 _EXPECTED = re.compile(r"Expected `(?P<wants>[^`]*)`(?:, got `(?P<got>[^`]*)`)?")
@@ -81,6 +82,14 @@ def encode_plain(value: Any) -> bytes:
     """
     try:
         return _encode(value)
+    except UnicodeEncodeError:
+        raise CodecError("expected valid Unicode, got half of a surrogate pair") from None
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON that is the same for objects that hold the same, in whatever order; raises as `encode_plain`."""
+    try:
+        return _encode_sorted(value)
     except UnicodeEncodeError:
         raise CodecError("expected valid Unicode, got half of a surrogate pair") from None
 
@@ -167,7 +176,21 @@ def convert(value: Any, kind: type[T]) -> T:
     try:
         return _convert(value, kind)
     except CodecError:
-        return _convert(_without_nulls(value, kind), kind)
+        return _convert(without_nulls(value, kind), kind)
+
+
+def unknown_fields(value: Any, kind: Any, path: str = "") -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Yield path, name and known names of each field of `value` that `kind` does not know, payload classes deep."""
+    if isinstance(value, dict) and (owner := _payload_class(kind)) is not None:
+        hints = _hints(owner)
+        for key, item in value.items():
+            if key in hints:
+                yield from unknown_fields(item, hints[key], _join(path, key))
+            else:
+                yield path, key, frozenset(hints)
+    elif isinstance(value, list) and (inner := _inner(kind)) is not Any:
+        for index, item in enumerate(value):
+            yield from unknown_fields(item, inner, f"{path}[{index}]")
 
 
 def _convert(value: Any, kind: type[T]) -> T:
@@ -286,15 +309,15 @@ def _defaulted(kind: Any) -> frozenset[str]:
     return frozenset(field.name for field in attrs.fields(kind) if field.default is not attrs.NOTHING)
 
 
-def _without_nulls(value: Any, kind: Any) -> Any:
-    """Return `value` without the nulls of fields that have a default; any other JSON stays as it is."""
+def without_nulls(value: Any, kind: Any) -> Any:
+    """Return `value` without the nulls of fields of `kind` that have a default; any other JSON stays as it is."""
     if isinstance(value, dict) and (owner := _payload_class(kind)) is not None:
         hints, defaulted = _hints(owner), _defaulted(owner)
         return {
-            key: _without_nulls(item, hints.get(key, Any))
+            key: without_nulls(item, hints.get(key, Any))
             for key, item in value.items()
             if item is not None or key not in defaulted
         }
     if isinstance(value, list) and (inner := _inner(kind)) is not Any:
-        return [_without_nulls(item, inner) for item in value]
+        return [without_nulls(item, inner) for item in value]
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import termios
 from collections.abc import Iterator
@@ -15,14 +14,12 @@ import trio
 
 from wegent.cli.commands import Subparsers
 from wegent.cli.conversation import Conversation
-from wegent.cli.credentials import TokenFile
-from wegent.cli.signin import SignIn
+from wegent.cli.signin import SignIn, add_server_options
 from wegent.client.rest import Rest, Team, open_rest
 from wegent.client.session import open_session
 from wegent.core.errors import InvalidPayload, NotFound
 from wegent.protocol.limits import MAX_PAYLOAD
 
-SERVER = "http://127.0.0.1:8000"
 EPILOG = """\
 Without MESSAGE it asks for messages in the terminal; with one, or with text on a pipe, it shows the answer and ends:
 0 the answer is complete, 1 it failed, 130 it was cancelled. Into a pipe or file goes the plain text.
@@ -38,14 +35,9 @@ def add_parser(subparsers: Subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    server = os.environ.get("WEGENT_SERVER", SERVER)
-    parser.add_argument("--server", default=server, metavar="URL", help=f"the server's address ({server})")
-    parser.add_argument("--user", metavar="NAME", help="who you are there")
-    parser.add_argument("--password", help="your password; better in the environment as WEGENT_PASSWORD")
-    parser.add_argument("--token", help="a token, instead of logging in")
+    add_server_options(parser)
     parser.add_argument("--team", metavar="NAME", help="whom to talk to (the first team)")
     parser.add_argument("--task", type=_task_id, metavar="ID", help="go on with this task")
-    parser.add_argument("--no-save", action="store_true", help="keep no token for the next time")
     parser.add_argument("--plain", action="store_true", help="plain text also in a terminal")
     parser.add_argument("message", nargs="*", metavar="MESSAGE", help="what to say; - reads it from stdin")
 
@@ -93,14 +85,7 @@ def _terminal_restored() -> Iterator[None]:
 
 async def _run(args: argparse.Namespace, message: str | None) -> int:
     async with open_rest(args.server) as rest:
-        sign_in = SignIn(
-            rest,
-            args.server,
-            user=args.user,
-            password=args.password or os.environ.get("WEGENT_PASSWORD"),
-            kept=None if args.no_save else TokenFile(),
-            may_ask=sys.stdin.isatty() and sys.stderr.isatty(),
-        )
+        sign_in = SignIn.of(args, rest)
         teams = await sign_in.teams(args.token, anew=args.password is not None)
         team = await _choose(rest, teams, args)
         renew = None if args.token else sign_in.renew

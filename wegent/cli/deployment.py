@@ -31,11 +31,13 @@ class Deployment:
     auth: TokenAuth
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where a server keeps its data; the same as those of `wegent serve`."""
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("WEGENT_DATA", "data")), metavar="DIR", help="data folder"
-    )
+def add_data_options(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """The options that say where a server keeps its data; the same as those of `wegent serve`.
+
+    Where it is not `needed`, nothing is named by default.
+    """
+    data = Path(os.environ.get("WEGENT_DATA", "data")) if needed else None
+    parser.add_argument("--data", type=Path, default=data, metavar="DIR", help="data folder")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (TOML)")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="A.B=C", help="one setting")
 

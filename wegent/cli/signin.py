@@ -1,15 +1,30 @@
-"""How `wegent chat` comes by a token: given, kept from the last time, or by logging in."""
+"""How a command comes by a token of a server: given, kept from the last time, or by logging in."""
 
 from __future__ import annotations
 
+import argparse
 import getpass
+import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from wegent.cli.credentials import Kept, TokenFile
-from wegent.client.rest import Rest, Team
+from wegent.client.rest import Rest, Team, open_rest
 from wegent.core.errors import InvalidPayload, NotAuthenticated, WegentError
 
 TRIES = 3
+SERVER = "http://127.0.0.1:8000"
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which server, and who one is there."""
+    server = os.environ.get("WEGENT_SERVER", SERVER)
+    parser.add_argument("--server", default=server, metavar="URL", help=f"the server's address ({server})")
+    parser.add_argument("--user", metavar="NAME", help="who you are there")
+    parser.add_argument("--password", help="your password; better in the environment as WEGENT_PASSWORD")
+    parser.add_argument("--token", help="a token, instead of logging in")
+    parser.add_argument("--no-save", action="store_true", help="keep no token for the next time")
 
 
 class SignIn:
@@ -31,6 +46,18 @@ class SignIn:
         self._password = password
         self._kept = kept
         self._may_ask = may_ask
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, rest: Rest) -> SignIn:
+        """As the options say (`add_server_options`)."""
+        return cls(
+            rest,
+            args.server,
+            user=args.user,
+            password=args.password or os.environ.get("WEGENT_PASSWORD"),
+            kept=None if args.no_save else TokenFile(),
+            may_ask=sys.stdin.isatty() and sys.stderr.isatty(),
+        )
 
     async def teams(self, token: str | None, *, anew: bool) -> list[Team]:
         """Get in, and return whom one may talk to.
@@ -110,3 +137,11 @@ class SignIn:
     def _forget(self) -> None:
         if self._kept is not None:
             self._kept.drop(self._server)
+
+
+@asynccontextmanager
+async def signed_in(args: argparse.Namespace) -> AsyncIterator[Rest]:
+    """Calls to the server that the options name, by whom they name."""
+    async with open_rest(args.server) as rest:
+        await SignIn.of(args, rest).teams(args.token, anew=args.password is not None)
+        yield rest

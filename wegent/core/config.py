@@ -120,7 +120,7 @@ def build(cls: type[T], data: Mapping[str, Any], section: str) -> T:
     for key, value in data.items():
         name = key.replace("-", "_")
         if name not in fields:
-            raise ConfigError(f"[{section}] has no key {key!r}" + _nearest(name, fields))
+            raise ConfigError(f"[{section}] has no key {key!r}" + nearest(name, fields))
         values[name] = _convert(hints[name], _resolve(value, f"{section}.{key}"), f"{section}.{key}")
     missing = [name for name, field in fields.items() if field.default is attrs.NOTHING and name not in values]
     if missing:
@@ -133,10 +133,11 @@ def build(cls: type[T], data: Mapping[str, Any], section: str) -> T:
 
 def unknown_section(name: str, known: Iterable[str]) -> ConfigError:
     """The error for a section that belongs to nothing that is loaded."""
-    return ConfigError(f"there is no plugin for section [{name}]" + _nearest(name, known))
+    return ConfigError(f"there is no plugin for section [{name}]" + nearest(name, known))
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """How the sentence about an unknown name goes on: with the nearest known one, else with all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else (f"; it has {', '.join(known)}" if known else "")

@@ -10,6 +10,7 @@
     │   ├── TaskRunning
     │   ├── LeaseLost       the attempt belongs to somebody else now
     │   ├── OffsetMismatch  the text is longer or shorter than the caller believes
+    │   ├── Outdated        the caller knows another version than the one that is there
     │   └── Terminal        the attempt has ended; a Sealed stream says the same of its log
     │       └── Sealed
     ├── DeviceOffline
@@ -116,6 +117,12 @@ class OffsetMismatch(Conflict):
         super().__init__(sentence, offset=offset, **({} if channel == "content" else {"channel": channel}))
         self.offset = offset
         self.channel = channel
+
+
+class Outdated(Conflict):
+    """What is there is not the version that the caller named (RFC 9110 §13.1)."""
+
+    status = 412
 
 
 class Terminal(Conflict):

@@ -101,16 +101,16 @@ class Each(Check):
 
 
 class AtMost(Check):
-    """A list of a length that is not too great; the type of its items is checked elsewhere."""
+    """A list of a length that is not too great, nor too small; the type of its items is checked elsewhere."""
 
-    __slots__ = ("_most",)
+    __slots__ = ("_least", "_most")
 
-    def __init__(self, most: int = MAX_LIST) -> None:
-        super().__init__(f"at most {most} items")
-        self._most = most
+    def __init__(self, most: int = MAX_LIST, least: int = 0) -> None:
+        super().__init__(f"{least} to {most} items" if least else f"at most {most} items")
+        self._least, self._most = least, most
 
     def fault(self, value: Any) -> str | None:
-        return f"{len(value)} items" if len(value) > self._most else None
+        return None if self._least <= len(value) <= self._most else f"{len(value)} items"
 
 
 class AnyJson(Check):

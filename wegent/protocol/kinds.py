@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from wegent.protocol.fields import ID, JSON, NAME, SHORT, SOME, TEXT, Each, Text
-from wegent.protocol.limits import DEFAULT_SLOTS, MAX_DEVICE_ID
+from wegent.protocol.fields import ID, JSON, NAME, SHORT, TEXT, AtMost, Each, Text
+from wegent.protocol.limits import DEFAULT_SLOTS, MAX_DEVICE_ID, MAX_LIST, MAX_SHELL_TYPE
 from wegent.protocol.status import OnLost, TaskType
 
 API_VERSION = "wegent/v1"
@@ -26,7 +26,7 @@ class Metadata:
 
 @frozen(kw_only=True)
 class Ref:
-    """Another kind by name; without a namespace: the caller's own, then shared, then public ones."""
+    """Another kind by name: the holder's own, else the public one. Without a namespace: in the holder's."""
 
     name: str = field(validator=NAME)
     namespace: str | None = field(default=None, validator=NAME)
@@ -54,7 +54,7 @@ class ModelSpec:
 class ShellSpec:
     """Where and how a bot runs."""
 
-    shellType: str = field(validator=NAME)
+    shellType: str = field(validator=Text(1, MAX_SHELL_TYPE))
     executor: str | None = field(default=None, validator=NAME)
     image: str | None = field(default=None, validator=NAME)
     resources: dict[str, Any] | None = field(default=None, validator=JSON)
@@ -83,7 +83,7 @@ class TeamMember:
 class TeamSpec:
     """Who answers together. Open to its owner, to everybody if `public`, to the users listed by name."""
 
-    members: tuple[TeamMember, ...] = field(validator=SOME)
+    members: tuple[TeamMember, ...] = field(validator=AtMost(MAX_LIST, least=1))
     collaborationModel: str = field(default="solo", validator=NAME)
     public: bool | None = None
     users: tuple[str, ...] | None = field(default=None, validator=NAMES)

@@ -29,6 +29,7 @@ MAX_DEPTH: Final = 64
 MAX_CLIENT_MESSAGE_ID: Final = 64
 MAX_DEVICE_ID: Final = 100
 MAX_DEVICE_NAME: Final = 100
+MAX_SHELL_TYPE: Final = 64
 MAX_NAME: Final = 255
 """Code points of names and titles that the protocol gives no length for."""
 

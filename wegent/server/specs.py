@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from wegent.core.errors import NotFound
 from wegent.protocol.jobs import Job, JobBot, JobMessage, JobTeam, JobUser, JobWorkspace
 from wegent.protocol.limits import LEASE_S
 from wegent.protocol.status import Role, Status
+from wegent.server.kind_secrets import without_secrets
+from wegent.server.owners import device_of
 from wegent.server.ports.store import Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.teams import TeamSetup, setup_of
@@ -52,10 +57,16 @@ def _bot(setup: TeamSetup, row: Subtask) -> JobBot:
         name=setup.bot_name,
         shell_type=setup.shell_type,
         system_prompt=setup.system_prompt,
-        model={**setup.model, "features": features},
-        mcp_servers=dict(setup.mcp_servers),
+        model={**_told(setup.model, setup.model_owner, row.target), "features": features},
+        mcp_servers=_told(setup.mcp_servers, setup.ghost_owner, row.target),
         skills=tuple(setup.skills),
     )
+
+
+def _told(settings: Mapping[str, Any], owner: int | None, target: str) -> dict[str, Any]:
+    """A user's own machine is no place for the secrets of others."""
+    device = device_of(target)
+    return dict(settings) if device is None or device[0] == owner else without_secrets(settings)
 
 
 def _prompt(message: Subtask) -> str:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from wegent.codec import CodecError, convert
 from wegent.core.errors import AccessDenied, Conflict, NotFound
 from wegent.core.model import Principal
 from wegent.protocol.kinds import BotSpec, GhostSpec, ModelSpec, Ref, ShellSpec, TeamSpec
+from wegent.server.kind_secrets import resolved_key
 from wegent.server.ports.store import Unit
 from wegent.server.records import Kind
 
@@ -21,7 +22,10 @@ CHAT_SHELL = "chat_shell"
 
 @frozen
 class TeamSetup:
-    """A team as a message finds it. `executor` is the one that its shell names, `names` what it is mentioned by."""
+    """A team as a message finds it. `executor` is the one that its shell names, `names` what it is mentioned by.
+
+    `model` and `mcp_servers` hold secrets of their owners (None: public ones).
+    """
 
     id: int
     name: str
@@ -33,8 +37,10 @@ class TeamSetup:
     executor: str | None
     on_lost: str
     system_prompt: str
-    model: Mapping[str, Any]
-    mcp_servers: Mapping[str, Any]
+    model: Mapping[str, Any] = field(repr=False)
+    model_owner: int | None
+    mcp_servers: Mapping[str, Any] = field(repr=False)
+    ghost_owner: int | None
     skills: tuple[str, ...]
 
     def mentioned_in(self, message: str) -> bool:
@@ -74,12 +80,13 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
         NotFound, Conflict: a kind that is referred to is missing, or is not what it should be.
     """
     spec = _spec(team, TeamSpec)
-    bot_kind = _resolve(unit, team, "Bot", spec.members[0].botRef)
+    bot_kind = _referred(unit, team, "Bot", spec.members[0].botRef)
     bot = _spec(bot_kind, BotSpec)
-    ghost = _spec(_resolve(unit, bot_kind, "Ghost", bot.ghostRef), GhostSpec)
-    shell = _spec(_resolve(unit, bot_kind, "Shell", bot.shellRef), ShellSpec)
+    ghost_kind = _referred(unit, bot_kind, "Ghost", bot.ghostRef)
+    ghost = _spec(ghost_kind, GhostSpec)
+    shell = _spec(_referred(unit, bot_kind, "Shell", bot.shellRef), ShellSpec)
     reference = Ref(name=model) if model else bot.modelRef
-    found = _spec(_resolve(unit, bot_kind, "Model", reference), ModelSpec) if reference else None
+    found = _referred(unit, bot_kind, "Model", reference) if reference else None
     metadata = team.body.get("metadata", {})
     title = metadata.get("displayName") or team.name
     prompts = [text for text in (ghost.systemPrompt, spec.members[0].prompt) if text]
@@ -95,26 +102,36 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
         on_lost=spec.onLost or shell.onLost or "fail",
         system_prompt="\n\n".join(prompts),
         model=_model_config(found) if found else {},
+        model_owner=found.user_id if found else None,
         mcp_servers=ghost.mcpServers,
+        ghost_owner=ghost_kind.user_id,
         skills=ghost.skills,
     )
 
 
-def _model_config(spec: ModelSpec) -> dict[str, Any]:
-    config = dict(spec.modelConfig)
+def _model_config(kind: Kind) -> dict[str, Any]:
+    spec = _spec(kind, ModelSpec)
+    config = resolved_key(kind.name, spec.modelConfig, public=kind.user_id is None)
     if spec.maxOutputTokens is not None:
         config.setdefault("max_output_tokens", spec.maxOutputTokens)
     return config
 
 
-def _resolve(unit: Unit, holder: Kind, kind: str, ref: Ref) -> Kind:
-    """Names resolve to the holder's own kinds, then to public ones."""
+def resolve(unit: Unit, holder: Kind, kind: str, ref: Ref) -> Kind | None:
+    """What a kind refers to: one of its owner's own, else a public one."""
     for owner in dict.fromkeys((holder.user_id, None)):
         found = unit.kind_named(kind, ref.namespace or holder.namespace, ref.name, user_id=owner)
         if found is not None:
             return found
-    message = f"{holder.kind} {holder.name!r} refers to {kind} {ref.name!r}, which does not exist"
-    raise NotFound(message)
+    return None
+
+
+def _referred(unit: Unit, holder: Kind, kind: str, ref: Ref) -> Kind:
+    found = resolve(unit, holder, kind, ref)
+    if found is None:
+        message = f"{holder.kind} {holder.name!r} refers to {kind} {ref.name!r}, which does not exist"
+        raise NotFound(message)
+    return found
 
 
 def _spec(kind: Kind, cls: type[T]) -> T:

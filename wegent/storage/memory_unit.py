@@ -99,6 +99,9 @@ class MemoryUnit(MemoryRuns):
         rows = (row for id_, row in sorted(self._read().kinds.items()) if id_ > after_id and row.kind == kind)
         return [row for row in rows if user_id is None or row.user_id == user_id][:limit]
 
+    def count_kinds(self, user_id: int) -> int:
+        return sum(row.user_id == user_id for row in self._read().kinds.values())
+
     def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
         t = self._write()
         rules.check_kind_name(kind, namespace, name)

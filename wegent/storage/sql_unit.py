@@ -91,6 +91,9 @@ class SqlUnit(SqlRuns):
             statement = statement.where(sql.KINDS.c.user_id == user_id)
         return self._all(Kind, statement, kind=kind, after=after_id, limit=limit)
 
+    def count_kinds(self, user_id: int) -> int:
+        return int(self._read(sql.KIND_COUNT, user=user_id).scalar() or 0)
+
     def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
         rules.check_kind_name(kind, namespace, name)
         now = self._clock.now()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    func,
     insert,
     or_,
     select,
@@ -88,6 +89,7 @@ KIND_BY_NAME: Final = select(*KIND).where(
     KINDS.c.namespace == bindparam("namespace"),
     KINDS.c.name == bindparam("name"),
 )
+KIND_COUNT: Final = select(func.count()).where(KINDS.c.user_id == bindparam("user"))
 KIND_PAGE: Final = (
     select(*KIND)
     .where(KINDS.c.kind == bindparam("kind"), KINDS.c.id > bindparam("after"))

@@ -19,8 +19,8 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-_TAKEN = "Authorization, Content-Type, Last-Event-ID"
-_SHOWN = "Location, Retry-After"
+_TAKEN = "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID"
+_SHOWN = "ETag, Location, Next-Cursor, Retry-After"
 _KEEP_S = "600"
 
 

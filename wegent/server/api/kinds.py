@@ -1,75 +1,120 @@
-"""Kinds over REST, as far as the caller may see them: their own, public ones, and teams open to them (protocol §10)."""
+"""Kinds over REST: read as far as one may see them, written as far as they are one's own (protocol §10)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
-from quart import Blueprint
+from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
 
-from wegent.core.errors import NotFound
+from wegent.codec import canonical
+from wegent.core.errors import Conflict, NotFound, Outdated
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
 from wegent.protocol.fields import text_fault
 from wegent.protocol.kinds import API_VERSION, Kind
+from wegent.protocol.tasks import Success
 from wegent.server import records
 from wegent.server.api import query
+from wegent.server.api.bodies import Documents
 from wegent.server.api.calls import PREFIX, principal, protect, reply
+from wegent.server.applying import Scope, apply, delete, owner_of, put, read_kinds, summary
+from wegent.server.kind_secrets import hide
+from wegent.server.kinds import Written, read_kind
 from wegent.server.ports.store import Store, Unit
 from wegent.server.teams import may_use
 
 PAGE = 100
 MAX_PAGE = 500
+MAX_PAGE_BYTES = 4_000_000
+"""What the kinds of a page may take together, but for the last; past that it ends early, with a cursor."""
 SCANNED = 5_000
 """Rows that one call looks at; past that a page ends early, with a cursor."""
-_BATCH = 500
+_BATCH = 100
 _PATHS = {kind.path: kind for kind in Kind}
-_SECRET = re.compile(r"key|token|secret|password|passwd|authorization|credential|cookie", re.IGNORECASE)
-_SETTINGS = ("env", "headers")
-"""Names of objects each value of which may be a secret."""
-_WITH_PASSWORD = re.compile(r"://[^/@\s]+@")
-_HIDDEN = "…"
 
 
 def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
-    """`GET /kinds/{kind}` and `GET /kinds/{kind}/{namespace}/{name}`."""
+    """`/kinds` and all below it."""
     blueprint = Blueprint("kinds", __name__, url_prefix=f"{PREFIX}/kinds")
     protect(blueprint, auth)
+    documents = Documents()
+
+    async def answer(row: records.Kind, status: int = 200, **headers: str) -> TrioResponse:
+        item = kind_item(row, principal())
+        return await documents.reply(item, [item], status, ETag=f'"{version_of(row)}"', **headers)
 
     @blueprint.get("/<kind>")
     async def list_kinds(kind: str) -> TrioResponse:
-        who, asked = principal(), _kind(kind)
+        who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
         limit = query.number("limit", PAGE, most=MAX_PAGE)
         place = query.cursor(tuple[int])
         after = place[0] if place else 0
-        found, last = await store.read(lambda unit: _page(unit, who, asked, after, limit))
-        answer: dict[str, Any] = {"items": [kind_item(each, who) for each in found]}
-        if last is not None:
-            answer["next_cursor"] = query.next_cursor(last)
-        return reply(answer)
+        found, last = await store.read(lambda unit: _page(unit, who, asked, scope, after, limit))
+        items = [kind_item(each, who) for each in found]
+        if last is None:
+            return await documents.reply({"items": items}, items)
+        cursor = query.next_cursor(last)
+        return await documents.reply({"items": items, "next_cursor": cursor}, items, Next_Cursor=cursor)
+
+    @blueprint.post("/<kind>")
+    async def new_kind(kind: str) -> TrioResponse:
+        who, scope = principal(), _scope()
+        written = read_kind(await documents.read_one(), _kind(kind))
+        row, _ = await store.write(lambda unit: put(unit, owner_of(unit, who, scope), written, _not_there(written)))
+        return await answer(row, 201, Location=f"{PREFIX}/kinds/{kind}/{row.namespace}/{row.name}")
+
+    @blueprint.post("/apply")
+    async def apply_kinds() -> TrioResponse:
+        who, scope = principal(), _scope()
+        written = read_kinds(await documents.read())
+        applied = await store.write(lambda unit: apply(unit, owner_of(unit, who, scope), written))
+        return reply(summary(applied))
 
     @blueprint.get("/<kind>/<namespace>/<name>")
     async def one_kind(kind: str, namespace: str, name: str) -> TrioResponse:
-        who, asked = principal(), _kind(kind)
-        found = await store.read(lambda unit: _named(unit, who, asked, namespace, name))
-        return reply(kind_item(found, who))
+        who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
+        return await answer(await store.read(lambda unit: _named(unit, who, asked, scope, namespace, name)))
+
+    @blueprint.put("/<kind>/<namespace>/<name>")
+    async def put_kind(kind: str, namespace: str, name: str) -> TrioResponse:
+        who, scope, condition = principal(), _scope(), _condition()
+        written = read_kind(await documents.read_one(), _kind(kind), namespace, name)
+        row, made = await store.write(lambda unit: put(unit, owner_of(unit, who, scope), written, condition))
+        return await answer(row, 201 if made else 200)
+
+    @blueprint.delete("/<kind>/<namespace>/<name>")
+    async def delete_kind(kind: str, namespace: str, name: str) -> TrioResponse:
+        who, asked, scope, condition = principal(), _kind(kind), _scope(), _condition()
+        if text_fault(namespace + name) is not None:
+            raise _no_such(asked)
+        await store.write(lambda unit: delete(unit, owner_of(unit, who, scope), asked, namespace, name, condition))
+        return reply(Success())
 
     return blueprint
 
 
 def kind_item(kind: records.Kind, who: Principal) -> dict[str, Any]:
-    """A kind as it is read. What looks like a secret is hidden from all but its owner."""
-    body = kind.body if kind.user_id == who.user_id else _without_secrets(kind.body)
+    """A kind as it is read, its secrets hidden. Whom else a team is open to is its owner's business."""
+    body = hide(kind.body)
+    spec = body.get("spec", {})
+    if kind.user_id not in (None, who.user_id):
+        spec = {key: value for key, value in spec.items() if key != "users"}
     item = {
         "id": kind.id,
         "apiVersion": API_VERSION,
         "kind": kind.kind,
         "metadata": {**body.get("metadata", {}), "name": kind.name, "namespace": kind.namespace},
-        "spec": body.get("spec", {}),
+        "spec": spec,
     }
     return {**item, "status": body["status"]} if body.get("status") else item
+
+
+def version_of(row: records.Kind) -> str:
+    """What changes whenever the row does; made of nothing that is secret."""
+    return blake2b(canonical([row.id, row.updated_at, hide(row.body)]), digest_size=12).hexdigest()
 
 
 def _kind(path: str) -> Kind:
@@ -80,20 +125,56 @@ def _kind(path: str) -> Kind:
     return found
 
 
-def may_see_kind(kind: records.Kind, who: Principal) -> bool:
-    """Their own, public ones, teams that are open to them."""
+def _scope() -> Scope:
+    return query.word("scope", Scope) or Scope.OWN
+
+
+def _condition() -> Any:
+    """What `If-Match` and `If-None-Match` ask for (RFC 9110 §13.1)."""
+    matches = request.if_match if "If-Match" in request.headers else None
+    others = request.if_none_match if "If-None-Match" in request.headers else None
+
+    def check(row: records.Kind | None) -> None:
+        version = None if row is None else version_of(row)
+        if matches is not None and (version is None or not (matches.star_tag or matches.is_strong(version))):
+            message = "it has changed since you read it, or is no more; read it again"
+            raise Outdated(message)
+        if others is not None and version is not None and (others.star_tag or others.contains_weak(version)):
+            message = "it is there already"
+            raise Outdated(message)
+
+    return check
+
+
+def _not_there(written: Written) -> Any:
+    def check(row: records.Kind | None) -> None:
+        if row is not None:
+            message = f"{written.label} is there already; PUT changes it"
+            raise Conflict(message)
+
+    return check
+
+
+def may_see_kind(kind: records.Kind, who: Principal, scope: Scope | None = None) -> bool:
+    """Their own, public ones, teams that are open to them; or those of one scope."""
+    if scope is not None:
+        return kind.user_id == (who.user_id if scope is Scope.OWN else None)
     return kind.user_id in (None, who.user_id) or (kind.kind == Kind.TEAM and may_use(kind, who))
 
 
-def _page(unit: Unit, who: Principal, kind: Kind, after: int, limit: int) -> tuple[list[records.Kind], int | None]:
+def _page(
+    unit: Unit, who: Principal, kind: Kind, scope: Scope | None, after: int, limit: int
+) -> tuple[list[records.Kind], int | None]:
     """Those of a page, and the id to go on from, None at the end."""
     found: list[records.Kind] = []
+    size = 0
     for scanned, row in enumerate(_walk(unit, kind, after), 1):
-        if len(found) == limit or scanned > SCANNED:
+        if len(found) == limit or scanned > SCANNED or size > MAX_PAGE_BYTES:
             return found, after
         after = row.id
-        if may_see_kind(row, who):
+        if may_see_kind(row, who, scope):
             found.append(row)
+            size += len(canonical(row.body))
     return found, None
 
 
@@ -105,16 +186,23 @@ def _walk(unit: Unit, kind: Kind, after: int) -> Iterator[records.Kind]:
         after = rows[-1].id
 
 
-def _named(unit: Unit, who: Principal, kind: Kind, namespace: str, name: str) -> records.Kind:
-    """The caller's own of that name, else one that is shared with them, else the public one."""
+def _named(unit: Unit, who: Principal, kind: Kind, scope: Scope | None, namespace: str, name: str) -> records.Kind:
+    """The caller's own of that name, else one that is shared with them, else the public one; or of one scope."""
+    found = None
     if text_fault(namespace + name) is None:
-        own = unit.kind_named(kind.value, namespace, name, user_id=who.user_id)
-        found = own or _shared(unit, who, kind, namespace, name)
-        found = found or unit.kind_named(kind.value, namespace, name, user_id=None)
-        if found is not None:
-            return found
-    message = f"there is no such {kind.path}, or it is not open to you"
-    raise NotFound(message)
+        if scope is not Scope.PUBLIC:
+            found = unit.kind_named(kind.value, namespace, name, user_id=who.user_id)
+        if found is None and scope is None:
+            found = _shared(unit, who, kind, namespace, name)
+        if found is None and scope is not Scope.OWN:
+            found = unit.kind_named(kind.value, namespace, name, user_id=None)
+    if found is None:
+        raise _no_such(kind)
+    return found
+
+
+def _no_such(kind: Kind) -> NotFound:
+    return NotFound(f"there is no such {kind.path}, or it is not open to you")
 
 
 def _shared(unit: Unit, who: Principal, kind: Kind, namespace: str, name: str) -> records.Kind | None:
@@ -126,16 +214,3 @@ def _shared(unit: Unit, who: Principal, kind: Kind, namespace: str, name: str) -
         if row.user_id is not None and (row.namespace, row.name) == (namespace, name) and may_use(row, who):
             return row
     return None
-
-
-def _without_secrets(value: Any, *, hide: bool = False) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            key: _without_secrets(item, hide=hide or key in _SETTINGS or bool(_SECRET.search(key)))
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_without_secrets(item, hide=hide) for item in value]
-    if isinstance(value, str) and value and (hide or _WITH_PASSWORD.search(value)):
-        return _HIDDEN
-    return value

@@ -78,6 +78,10 @@ class Unit(ABC):
         """By id; of one user, or of everybody where None."""
 
     @abstractmethod
+    def count_kinds(self, user_id: int) -> int:
+        """How many kinds the user has."""
+
+    @abstractmethod
     def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
         """Make it, or replace its body."""
 
