@@ -84,13 +84,14 @@ class Task:
     title: str
     revision: int = 1
     status: str = "PENDING"
+    device_id: str | None = None
     rows: list[Row] = attrs.field(factory=list)
     room: set[Connection] = attrs.field(factory=set)
 
     def wire(self) -> dict[str, Any]:
         return {
             "id": self.id, "title": self.title, "status": self.status, "progress": 0, "revision": self.revision,
-            "team_id": 1, "team_name": "Assistant", "created_at": NOW, "updated_at": NOW,
+            "team_id": 1, "team_name": "Assistant", "created_at": NOW, "updated_at": NOW, "device_id": self.device_id,
         }  # fmt: skip
 
 
@@ -118,6 +119,7 @@ class Fake:
         self.skip = 0
         self.refuse: dict[str, tuple[str, str]] = {}
         self.tasks: dict[int, Task] = {}
+        self.devices: dict[str, dict[str, Any]] = {}
         self.connections: set[Connection] = set()
         self.seen: list[str] = []
         self.ids = iter(range(1, 10_000))
@@ -128,6 +130,16 @@ class Fake:
         for connection in self.connections:
             connection.close_code = code
             connection.scope.cancel()
+
+    def add_device(self, device_id: str, name: str, **fields: Any) -> None:
+        self.devices[device_id] = {
+            "device_id": device_id, "name": name, "status": "online", "connected": True, "is_default": False,
+            "slot_used": 0, "slot_max": 5, "running_tasks": [], "created_at": NOW, **fields,
+        }  # fmt: skip
+
+    def tell(self, event: str, data: dict[str, Any]) -> None:
+        for connection in self.connections:
+            connection.emit(event, data)
 
     def row(self, role: str = "ASSISTANT") -> Row:
         return [row for task in self.tasks.values() for row in task.rows if row.role == role][-1]
@@ -187,6 +199,7 @@ class Fake:
         message: str,
         client_message_id: str,
         task_id: int | None = None,
+        device_id: str | None = None,
         **_: Any,
     ) -> Iterator[dict[str, Any]]:
         known = [(t, r) for t in self.tasks.values() for r in t.rows if r.client_message_id == client_message_id]
@@ -194,7 +207,7 @@ class Fake:
             task, said = known[0]
             reply = task.rows[task.rows.index(said) + 1]
         else:
-            task = self.tasks.get(task_id or 0) or Task(next(self.ids), message[:60])
+            task = self.tasks.get(task_id or 0) or Task(next(self.ids), message[:60], device_id=device_id)
             said = Row(next(self.ids), len(task.rows) + 1, "USER", message, client_message_id=client_message_id)
             reply = Row(next(self.ids), len(task.rows) + 2, "ASSISTANT", status="PENDING")
             task.rows += [said, reply]
@@ -206,6 +219,9 @@ class Fake:
             "task_id": task.id, "subtask_id": said.id, "message_id": said.message_id, "assistant_subtask_id": reply.id,
         }  # fmt: skip
         task.room.add(connection)
+
+    def on_task_close_session(self, connection: Connection, task_id: int) -> Iterator[dict[str, Any]]:
+        yield {"success": True}
 
     def on_chat_cancel(self, connection: Connection, subtask_id: int) -> Iterator[dict[str, Any]]:
         row = next(row for task in self.tasks.values() for row in task.rows if row.id == subtask_id)
@@ -295,8 +311,26 @@ class Fake:
             self.emit(task, "chat:chunk", chunk)
 
 
+def add_device_routes(app: QuartTrio, fake: Fake) -> None:
+    @app.get("/api/v1/devices")
+    async def devices() -> Any:
+        return {"items": list(fake.devices.values())}
+
+    @app.put("/api/v1/devices/<device_id>/default")
+    async def prefer(device_id: str) -> Any:
+        for device in fake.devices.values():
+            device["is_default"] = device["device_id"] == device_id
+        return fake.devices[device_id]
+
+    @app.delete("/api/v1/devices/<device_id>")
+    async def remove(device_id: str) -> Any:
+        del fake.devices[device_id]
+        return {"success": True}
+
+
 def make_app(fake: Fake) -> QuartTrio:
     app = QuartTrio(__name__)
+    add_device_routes(app, fake)
 
     @app.after_request
     async def policy(response: Response) -> Response:

@@ -226,3 +226,55 @@ async def test_a_long_answer_is_drawn_without_long_pauses(visit: Visit) -> None:
     await visit.browser.wait_for(phase("completed"), 60)
     assert await visit.browser.evaluate("window.longest") < 1000
     assert await visit.browser.evaluate(f"{ANSWER}.querySelectorAll('h4').length") > 100
+
+
+PLACES = "[...document.querySelectorAll('#place option')].map(option => option.textContent).join('|')"
+ON_LAPTOP = "On the server|Laptop (1 of 5)"
+
+
+async def test_a_new_chat_can_be_sent_to_a_device_that_is_there(visit: Visit, tmp_path: Path) -> None:
+    running = [{"task_id": 9, "subtask_id": 9, "title": "Build it", "status": "RUNNING", "created_at": "2026-01-01"}]
+    visit.fake.add_device("a", "Laptop", slot_used=1, running_tasks=running)
+    visit.fake.add_device("b", "Tower", status="offline", connected=False)
+    visit.fake.tell("device:online", {"device_id": "a", "name": "Laptop", "status": "online"})
+    await visit.browser.wait_for(f"{PLACES} === '{ON_LAPTOP}'")
+    await visit.browser.click("#devices > summary")
+    assert await visit.browser.text("#device-count") == "1 of 2 online"
+    assert await visit.browser.text("#device-list .running a") == "Build it"
+    picture = await visit.browser.screenshot(tmp_path / "devices.png")
+    assert picture.stat().st_size > 10_000
+    await visit.browser.click("#place option[value=a]")
+    await visit.say("Hello")
+    await visit.browser.wait_for(phase("completed"))
+    assert visit.fake.tasks[1].device_id == "a"
+    assert await visit.browser.text("#subtitle") == "Assistant · on Laptop"
+    await visit.browser.click("#close-session")
+    await visit.browser.wait_for("document.querySelector('#toast').textContent === 'Closed on Laptop'")
+    assert "task:close-session" in visit.fake.seen
+
+
+async def test_the_slots_of_devices_follow_what_is_told_of_them(visit: Visit) -> None:
+    visit.fake.add_device("a", "Laptop")
+    visit.fake.tell("device:online", {"device_id": "a", "name": "Laptop", "status": "online"})
+    note = "document.querySelector('#device-list .note')?.textContent"
+    await visit.browser.wait_for(f"{note} === 'online · 0 of 5'")
+    visit.fake.tell("device:slot_update", {"device_id": "a", "slot_used": 2, "slot_max": 5, "running_tasks": []})
+    await visit.browser.wait_for(f"{note} === 'online · 2 of 5'")
+    visit.fake.tell("device:offline", {"device_id": "a", "name": "Laptop", "status": "offline"})
+    await visit.browser.wait_for(f"{note} === 'offline · 2 of 5'")
+    assert await visit.browser.evaluate(PLACES) == "On the server"
+    assert await visit.browser.evaluate("document.querySelector('#place-field').hidden")
+
+
+async def test_a_device_is_made_the_default_and_one_that_is_gone_is_removed(visit: Visit) -> None:
+    visit.fake.add_device("a", "Laptop")
+    visit.fake.add_device("b", "Tower", status="offline", connected=False)
+    await visit.browser.reload()
+    await visit.browser.wait_for(f"{CONNECTED} && document.querySelectorAll('#device-list > li').length === 2")
+    assert await visit.browser.evaluate("document.querySelector('#place').value") == ""
+    await visit.browser.click("#devices > summary")
+    await visit.browser.click("#device-list [aria-label='Run new chats on Laptop']")
+    await visit.browser.wait_for("document.querySelector('#place').value === 'a'")
+    await visit.browser.click("#device-list [aria-label='Remove Tower']")
+    await visit.browser.wait_for("document.querySelectorAll('#device-list > li').length === 1")
+    assert list(visit.fake.devices) == ["a"]

@@ -55,6 +55,21 @@ export async function listTeams(token) {
   return items.map(({ id, metadata = {} }) => ({ id, name: metadata.displayName || metadata.name || `Team ${id}` }));
 }
 
+/** The user's devices: `[{device_id, name, status, connected, is_default, slot_used, slot_max, running_tasks}]`. */
+export async function listDevices(token) {
+  const { items = [] } = await call("devices", { token });
+  return items;
+}
+
+/** New chats are to run on this device. */
+export function preferDevice(token, id) {
+  return call(`devices/${encodeURIComponent(id)}/default`, { method: "PUT", token });
+}
+
+export function removeDevice(token, id) {
+  return call(`devices/${encodeURIComponent(id)}`, { method: "DELETE", token });
+}
+
 /** The address of the raw WebSocket transport. */
 export function socketUrl(base = document.baseURI) {
   const url = new URL("ws/chat", base);

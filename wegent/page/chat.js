@@ -1,6 +1,7 @@
 // The open chat: which task it is, its session, and how it shows.
 
 import { drafts } from "./account.js";
+import { PlaceChoice } from "./devicesview.js";
 import { MessageList } from "./messages.js";
 import { TaskState, isTerminal } from "./state.js";
 import { TaskSession } from "./tasks.js";
@@ -11,7 +12,7 @@ const LONGEST_BYTES = 900_000;
 const SPOKEN_LENGTH = 400;
 
 export class Chat {
-  /** `hooks`: `created(taskId)`, `userId()`, `titleOf(taskId)`, `teamOf(taskId)`. */
+  /** `hooks`: `created(taskId)`, `userId()`, `titleOf(taskId)`, `teamOf(taskId)`, `deviceOf(taskId)` → its name or null. */
   constructor(connection, hooks) {
     Object.assign(this, { connection, hooks });
     this.session = null;
@@ -23,6 +24,7 @@ export class Chat {
     this.composer = new Composer({
       send: (text) => this.send(text), stop: () => this.stop(), changed: (text) => drafts.save(this.session?.id, text),
     });
+    this.place = new PlaceChoice({ field: byId("place-field"), select: byId("place") });
     this.list = new MessageList({ list: byId("messages"), scroller: byId("scroller"), toEnd: byId("to-end") }, {
       mine: (row) => row.sender === null || row.sender.user_id === hooks.userId(),
       retry: (row) => this.session.retry(row, this.#team()),
@@ -30,6 +32,7 @@ export class Chat {
       resend: (row) => this.session.resend(row, this.#team()),
     });
     byId("earlier").addEventListener("click", () => this.#loadEarlier());
+    byId("close-session").addEventListener("click", () => this.#closeSession());
   }
 
   get id() {
@@ -134,7 +137,11 @@ export class Chat {
     byId("welcome").hidden = !(session.id === null && isEmpty);
     byId("earlier").hidden = !task.hasMore;
     byId("scroller").setAttribute("aria-busy", String(session.state === "joining"));
-    this.heading.update(session.id === null ? "New chat" : (this.hooks.titleOf(session.id) ?? `Chat ${session.id}`), this.#teamName());
+    const device = this.#deviceName();
+    const subtitle = [this.#teamName(), device && `on ${device}`].filter(Boolean).join(" · ");
+    this.heading.update(session.id === null ? "New chat" : (this.hooks.titleOf(session.id) ?? `Chat ${session.id}`), subtitle);
+    byId("close-session").hidden = device === null;
+    this.place.show(session.id === null);
     this.composer.update({ ready: this.#team() !== null && session.state !== "error", running: this.#active() !== null, isNew: session.id === null && isEmpty });
   }
 
@@ -147,6 +154,22 @@ export class Chat {
     this.teams = teams;
     this.composer.setTeams(teams);
     this.redraw();
+  }
+
+  /** Devices, or what they do, have changed. */
+  setDevices(devices) {
+    this.place.setDevices(devices);
+    this.draw();
+  }
+
+  #deviceName() {
+    return this.id === null ? null : this.hooks.deviceOf(this.id);
+  }
+
+  async #closeSession() {
+    if (await this.session.closeSession()) {
+      toast(`Closed on ${this.#deviceName()}`);
+    }
   }
 
   #team() {
@@ -166,7 +189,7 @@ export class Chat {
     }
     drafts.save(this.session.id, "");
     this.list.goToEnd();
-    this.session.send(text, this.#team());
+    this.session.send(text, this.#team(), this.id === null ? this.place.deviceId : null);
     return true;
   }
 

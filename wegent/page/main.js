@@ -1,8 +1,10 @@
 // Puts the page together: account, connection, lists, and the chat that the address names.
 
 import { forgetAccount, loadAccount, saveAccount } from "./account.js";
-import { getTask, listTasks, listTeams, login, socketUrl } from "./api.js";
+import { getTask, listDevices, listTasks, listTeams, login, preferDevice, removeDevice, socketUrl } from "./api.js";
 import { Chat } from "./chat.js";
+import { DeviceList } from "./devices.js";
+import { DevicePanel } from "./devicesview.js";
 import { Sidebar } from "./sidebar.js";
 import { Connection } from "./socket.js";
 import { TaskList } from "./tasklist.js";
@@ -16,6 +18,7 @@ class Page {
   constructor() {
     this.account = null;
     this.tasks = new TaskList();
+    this.devices = new DeviceList();
     this.isListed = false;
     this.listing = null;
     this.hiddenAt = null;
@@ -29,8 +32,14 @@ class Page {
       userId: () => this.account?.user?.id,
       titleOf: (id) => this.tasks.get(id)?.title,
       teamOf: (id) => this.tasks.get(id)?.team_id ?? null,
+      deviceOf: (id) => this.#deviceOf(id),
     });
     this.sidebar = new Sidebar({ list: byId("task-list"), empty: byId("no-tasks"), more: byId("more-tasks") });
+    const panel = { list: byId("device-list"), count: byId("device-count"), none: byId("no-devices"), command: byId("device-command") };
+    this.devicePanel = new DevicePanel(panel, {
+      prefer: (device) => this.#changeDevices((token) => preferDevice(token, device.device_id)),
+      remove: (device) => this.#changeDevices((token) => removeDevice(token, device.device_id)),
+    });
     this.drawer = new DrawerView();
     this.connectionView = new ConnectionView(() => this.#reconnect());
     this.loginView = new LoginView(async (name, password) => this.#logIn(saveAccount(await login(name, password))));
@@ -81,6 +90,7 @@ class Page {
     this.chat.reset();
     this.account = null;
     this.tasks = new TaskList();
+    this.devices = new DeviceList();
     this.isListed = false;
     forgetAccount();
     this.loginView.open(reason && `${reason}. Please log in again.`);
@@ -102,7 +112,12 @@ class Page {
 
   #onEvent(name, data) {
     this.chat.session?.onEvent(name, data);
-    if (name === "sync:required") {
+    const ofDevice = this.devices.onEvent(name, data);
+    if (ofDevice === "unknown") {
+      this.#readDevices();
+    } else if (ofDevice === "changed") {
+      this.#drawDevices();
+    } else if (name === "sync:required") {
       this.#readLists();
     } else if (this.tasks.onEvent(name, data)) {
       this.#drawLists();
@@ -146,6 +161,35 @@ class Page {
       const teams = await listTeams(token);
       return () => this.chat.setTeams(teams);
     });
+    this.#readDevices();
+  }
+
+  #readDevices() {
+    this.#call(async ({ token }) => {
+      const devices = await listDevices(token);
+      return () => {
+        this.devices.put(devices);
+        this.#drawDevices();
+      };
+    });
+  }
+
+  #drawDevices() {
+    this.devicePanel.draw(this.devices);
+    this.chat.setDevices(this.devices);
+  }
+
+  #changeDevices(change) {
+    this.#call(async ({ token }) => {
+      await change(token);
+      return () => this.#readDevices();
+    });
+  }
+
+  /** The name of the device that a task runs on; null where it runs at the server. */
+  #deviceOf(taskId) {
+    const id = this.tasks.get(taskId)?.device_id ?? null;
+    return id && (this.devices.get(id)?.name ?? id);
   }
 
   #readTasks(cursor) {

@@ -19,6 +19,11 @@ export function newClientMessageId(random = globalThis.crypto) {
   return Array.from(random.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+function payloadOf(row, teamId) {
+  const place = row.deviceId === null ? {} : { device_id: row.deviceId };
+  return { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue", ...place };
+}
+
 function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
@@ -193,11 +198,15 @@ export class TaskSession {
 
   // --- what the person does -----------------------------------------------------------------------------------------
 
-  /** Say `message`. It shows at once, and is sent as soon as there is a connection, once, however often that is lost. */
-  send(message, teamId) {
+  /**
+   * Say `message`. It shows at once, and is sent as soon as there is a connection, once, however often that is lost.
+   * `deviceId`: a new task's device, else it runs where its team does.
+   */
+  send(message, teamId, deviceId = null) {
     const clientMessageId = newClientMessageId();
     const row = addOwn(this.task, clientMessageId, message, new Date().toISOString());
-    this.unsent.push({ row, payload: { team_id: teamId, message, client_message_id: clientMessageId, if_running: "queue" } });
+    row.deviceId = deviceId;
+    this.unsent.push({ row, payload: payloadOf(row, teamId) });
     this.hooks.changed({ touched: new Set([row]), gaps: new Map() });
     this.#drain();
   }
@@ -205,8 +214,7 @@ export class TaskSession {
   /** Send an own message again that was refused. */
   resend(row, teamId) {
     Object.assign(row, { local: "pending", localError: null });
-    const payload = { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue" };
-    this.unsent.push({ row, payload });
+    this.unsent.push({ row, payload: payloadOf(row, teamId) });
     this.hooks.changed({ touched: new Set([row]), gaps: new Map() });
     this.#drain();
   }
@@ -273,6 +281,15 @@ export class TaskSession {
       this.send(question.prompt, teamId);
     }
     return question !== undefined;
+  }
+
+  /** Stop what runs, and let the task's device close what it holds for the task; whether that was done. */
+  async closeSession() {
+    let done = false;
+    await this.#ask("task:close-session", { task_id: this.id }, null, () => {
+      done = true;
+    });
+    return done;
   }
 
   /** Fetch the messages before the oldest one that is shown. */
