@@ -52,3 +52,34 @@ async def test_a_task_that_runs_already_says_so(autojump_clock):
         alice = await app.client("alice")
         await send(app, alice, "0")
         assert (await send(app, alice, "1", task_id=1))["code"] == "TASK_RUNNING"
+
+
+async def test_of_many_who_wait_one_looks_when_a_row_comes(autojump_clock):
+    """Whoever finds that nothing is left spares the others the look; what comes afterwards is news again."""
+    async with application(ScriptedExecutor(), max_concurrent=0) as app:
+        with app.queue.watch(["chat_shell"]) as first, app.queue.watch(["chat_shell", "other"]) as second:
+            assert (first.take(), second.take()) == ({"chat_shell"}, {"chat_shell", "other"})
+            await send(app, await app.client("alice"), "0")
+            assert first.take() == {"chat_shell"}
+            assert len(await app.queue.claim({"chat_shell": 2}, "somebody")) == 1
+            assert second.take() == set()
+            await send(app, await app.client("bob"), "1")
+            await send(app, await app.client("carol"), "2")
+            assert first.take() == {"chat_shell"}
+            assert len(await app.queue.claim({"chat_shell": 1}, "somebody")) == 1
+            assert second.take() == {"chat_shell"}
+
+
+async def test_what_comes_during_a_look_is_not_missed(autojump_clock, monkeypatch):
+    async with application(ScriptedExecutor(), max_concurrent=0) as app:
+        alice = await app.client("alice")
+
+        async def look(claim):
+            await send(app, alice, "0")
+            return []
+
+        with app.queue.watch(["chat_shell"]) as watch:
+            watch.take()
+            monkeypatch.setattr(app.book, "claim", look)
+            assert await app.queue.claim({"chat_shell": 1}, "somebody") == []
+            assert watch.take() == {"chat_shell"}

@@ -53,6 +53,7 @@ class Hosts:
         self._queue = queue
         self._remote = remote
         self._token_of = token_of
+        self._turn = trio.Lock()
         self._waiting = 0
         registry.gauge("wegent_fetches_waiting", "Executor hosts that wait for runs", lambda: self._waiting)
 
@@ -84,13 +85,13 @@ class Hosts:
 
     async def _fetch(self, caller: Caller, asked: FetchTasks, watch: Watch) -> list[Job]:
         deadline = trio.current_time() + asked.wait_s
-        await watch.wait()  # a new watch does not wait; who has hung up meanwhile claims nothing
         while True:
-            jobs = await self._claim(asked)
+            async with self._turn:  # of many that are woken by one row, one asks for it, and the others need not
+                jobs = await self._claim(asked) if watch.take() else []
             if jobs or self._queue.paused:
                 return jobs
             with trio.move_on_at(deadline):
-                await watch.wait()
+                await watch.turned()
                 permit(await caller(), asked.targets)
                 continue
             return []

@@ -12,6 +12,7 @@ claim side by side.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ SCAN_EVERY = 2.0
 """Seconds between looks at the queue that nobody asked for."""
 RELEASED_FOR = 5.0
 """Seconds that a release is remembered: a row that waits behind another is claimable by itself by then."""
+MUST_LOOK = sys.maxsize
+"""In place of a count of news: to be looked at, whatever others have found since."""
 
 
 class Watch:
@@ -39,26 +42,43 @@ class Watch:
 
     __slots__ = ("_hot", "_turned", "targets")
 
-    def __init__(self, targets: Collection[str]) -> None:
+    def __init__(self, targets: Collection[str], news: int) -> None:
         self.targets = frozenset(targets)
-        self._hot: set[str] = set(self.targets)  # nobody knows yet what waits
+        self._hot = dict.fromkeys(self.targets, news)  # nobody knows yet what waits
         self._turned = trio.Event()
         self._turned.set()
 
-    def heat(self, target: str) -> None:
-        """There may be rows of that target."""
+    def heat(self, target: str, news: int = MUST_LOOK) -> None:
+        """There may be rows of that target; `news` counts how often the queue has heard of any."""
         if target in self.targets:
-            self._hot.add(target)
+            self._hot[target] = news
             self._turned.set()
 
-    async def wait(self) -> set[str]:
-        """Wait until there may be rows; of which targets. Each is said once.
+    def cool(self, target: str, news: int) -> None:
+        """Somebody has looked since those news, and left nothing."""
+        if self._hot.get(target, news + 1) <= news:
+            del self._hot[target]
+            if not self._hot:
+                self._turned = trio.Event()
+
+    async def turned(self) -> None:
+        """Wait until there may be rows."""
+        await self._turned.wait()
+
+    def take(self) -> set[str]:
+        """Of which targets there may be rows; each is said once. None, if others have taken what there was.
 
         Who does not ask for rows then, for want of room, need not remember: an end of a run says it again.
         """
-        await self._turned.wait()
-        hot, self._hot, self._turned = self._hot, set(), trio.Event()
+        hot, self._hot, self._turned = set(self._hot), {}, trio.Event()
         return hot
+
+    async def wait(self) -> set[str]:
+        """The same, once there may be any."""
+        while True:
+            await self.turned()
+            if hot := self.take():
+                return hot
 
 
 class Queue:
@@ -73,6 +93,7 @@ class Queue:
         self._released: dict[int, tuple[str, float]] = {}
         self._depths: Counter[str] = Counter()
         self._nudged = trio.Event()
+        self._news = 0
         self.paused = False
         """While set, nobody gets anything; see `pause`."""
 
@@ -88,14 +109,13 @@ class Queue:
     def pause(self) -> None:
         """Hand out nothing more, and let those who wait see that."""
         self.paused = True
-        for watch in self._watches:
-            for target in watch.targets:
-                watch.heat(target)
+        for target in {target for watch in self._watches for target in watch.targets}:
+            self._heat(target)
 
     @contextmanager
     def watch(self, targets: Collection[str]) -> Iterator[Watch]:
         """Be told when there may be rows of these targets."""
-        watch = Watch(targets)
+        watch = Watch(targets, self._news)
         self._watches.add(watch)
         try:
             yield watch
@@ -119,7 +139,10 @@ class Queue:
             return []
         per_user = self._per_user if slots is None else slots  # a user's own machine is shared with nobody
         claim = Claim(limits, owner, limit, slots, self._released_of(limits), per_user)
+        news = self._news
         jobs = await self._book.claim(claim)
+        if slots is None and len(jobs) < limit:
+            self._cool(limits, jobs, news)
         for job in jobs:
             self._released.pop(job.subtask_id, None)
             self._note_wait(job)
@@ -154,8 +177,16 @@ class Queue:
         return self._depths[label]
 
     def _heat(self, target: str) -> None:
+        self._news += 1
         for watch in self._watches:
-            watch.heat(target)
+            watch.heat(target, self._news)
+
+    def _cool(self, limits: Mapping[str, int], jobs: Collection[Job], news: int) -> None:
+        """A claim took all there was of some targets: others need not look for what was told before it."""
+        taken = Counter(job.target for job in jobs)
+        for target in (target for target, most in limits.items() if taken[target] < most):
+            for watch in self._watches:
+                watch.cool(target, news)
 
     def _released_of(self, targets: Collection[str]) -> tuple[int, ...]:
         now = trio.current_time()
