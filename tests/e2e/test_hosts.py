@@ -28,9 +28,11 @@ class Host:
         self.server = server
         self.client = httpx.Client(base_url=f"{server.url}/api/v1", limits=httpx.Limits(max_connections=32))
         self.user = server.login()
-        made = self.post("/tokens", {"scope": "executor", "targets": [TARGET]}, self.user)
-        self.token, self.token_id = made.json()["token"], made.json()["id"]
+        self.token = self.new_token()["token"]
         self.team_id = server.team(self.user)
+
+    def new_token(self) -> dict[str, Any]:
+        return dict(self.post("/tokens", {"scope": "executor", "targets": [TARGET]}, self.user).json())
 
     def post(self, path: str, body: Any, token: str = "", *, timeout: float = 40) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token or self.token}"}
@@ -128,12 +130,40 @@ def test_a_host_that_hangs_up_takes_no_run_with_it(host: Host) -> None:
     host.report(job, status="COMPLETED")
 
 
-def test_a_revoked_token_is_refused_within_three_seconds(own: Host) -> None:
+def test_a_revoked_token_is_refused_within_three_seconds(host: Host) -> None:
+    made = host.new_token()
+    body = {"executor": "desk", "targets": [TARGET], "limit": 1}
+    assert host.post("/tasks/fetch", body, made["token"]).json() == {"tasks": []}
+    headers = {"Authorization": f"Bearer {host.user}"}
+    host.client.delete(f"/tokens/{made['id']}", headers=headers).raise_for_status()
+    until(lambda: host.post("/tasks/fetch", body, made["token"]).status_code == 401, within=3)
+
+
+def restart(server: Server) -> bool:
+    """Kill it, and start it again on the same data."""
+    server.end(signal.SIGKILL)
+    server.start()
+    return True
+
+
+def test_a_run_goes_on_with_a_server_that_was_killed(own: Host) -> None:
+    whole = "Grüße 👋🏽 " * 40
     job = own.job()
-    headers = {"Authorization": f"Bearer {own.user}"}
-    own.client.delete(f"/tokens/{own.token_id}", headers=headers).raise_for_status()
-    until(lambda: own.report(job).status_code == 401, within=3)
-    assert own.fetch(0).status_code == 401
+    length, killed = 0, False
+    while length < len(whole):
+        events = [{"type": "chunk", "content": whole[length : length + 30], "offset": length}]
+        answer = own.report(job, events=events)
+        assert answer.status_code == 200 or answer.json()["code"] == "OFFSET_MISMATCH"
+        length = answer.json()["offset"]
+        if length >= 150 and not killed:
+            killed = restart(own.server)
+    for again in (False, True):
+        if again:
+            restart(own.server)
+        last = own.report(job, events=[{"type": "done", "result": {"value": whole}}])
+        assert (last.status_code, last.json()["status"], last.json()["offset"]) == (200, "COMPLETED", len(whole))
+    answer = own.answer(job["task_id"])
+    assert (answer["status"], answer["attempt"], answer["result"]["value"]) == ("COMPLETED", 1, whole)
 
 
 def test_a_server_that_stops_lets_waiting_hosts_go_at_once(own: Host) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from wegent.core.streams import Streams
 
 log = logging.getLogger(__name__)
+EXECUTORS_RUNNING = ("wegent_executors_running", "Runs at work, by what runs them")
+"""The gauge's name and help; its label is `kind`."""
 
 
 @frozen
@@ -119,6 +122,8 @@ class Runs:
         )
         self._duration = registry.histogram("wegent_stream_seconds", "From an attempt's start to its ending")
         registry.gauge("wegent_streams_active", "Streams that this worker is writing", lambda: len(self._runs))
+        for name in executors:
+            registry.gauge(*EXECUTORS_RUNNING, partial(self.running, name), kind=name)
 
     def __len__(self) -> int:
         return len(self._runs)

@@ -25,6 +25,7 @@ from wegent.core.instruments import Registry
 from wegent.core.model import Principal
 from wegent.core.remote import RemoteRuns
 from wegent.core.remote_run import RemoteRun
+from wegent.core.runs import EXECUTORS_RUNNING
 from wegent.protocol.hosts import FetchTasks, ReportReply, ReportStatus
 from wegent.protocol.jobs import Job
 from wegent.protocol.runner import RunnerSkillAnswer
@@ -56,6 +57,7 @@ class Hosts:
         self._turn = trio.Lock()
         self._waiting = 0
         registry.gauge("wegent_fetches_waiting", "Executor hosts that wait for runs", lambda: self._waiting)
+        registry.gauge(*EXECUTORS_RUNNING, self._running, kind=OwnerKind.HOST.value)
 
     async def fetch(self, caller: Caller, asked: FetchTasks) -> list[Job]:
         """Runs of the targets asked for, claimed and begun; waits for the first one until `wait_s` are over.
@@ -82,6 +84,9 @@ class Hosts:
                 return await self._fetch(caller, asked, watch)
         finally:
             self._waiting -= 1
+
+    def _running(self) -> int:
+        return sum(kind_of(run.owner) is OwnerKind.HOST for run in self._remote.of(None))
 
     async def _fetch(self, caller: Caller, asked: FetchTasks, watch: Watch) -> list[Job]:
         deadline = trio.current_time() + asked.wait_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -247,6 +248,22 @@ async def test_a_wrong_fetch_says_what_is_wrong(autojump_clock: Any, fields: dic
         assert word in answer.json["error"]
 
 
+async def test_metrics_tell_of_hosts_that_wait_and_of_runs_on_hosts(autojump_clock: Any) -> None:
+    async with site() as app, trio.open_nursery() as nursery:
+        _, job = await app.begun()
+        nursery.start_soon(partial(app.fetch, wait_s=3))
+        await trio.sleep(1)
+        assert _gauges(app) == {"waiting": 1, "host": 1, TARGET: 0}
+        await app.report(job, status="COMPLETED")
+        await trio.sleep(3)
+        assert _gauges(app) == {"waiting": 0, "host": 0, TARGET: 0}
+
+
+def _gauges(app: Site) -> dict[str, Any]:
+    found = {"wegent_fetches_waiting", "wegent_executors_running"}
+    return {each.labels.get("kind", "waiting"): each.value for each in app.registry.collect() if each.name in found}
+
+
 # reports
 
 
@@ -408,22 +425,34 @@ async def test_a_cancelled_run_is_told_so_until_it_says_that_it_has_ended(autoju
         assert (late.status, late.code, late.json["status"]) == (409, "TERMINAL", "CANCELLED")
 
 
-async def test_an_attempt_that_was_taken_away_is_refused(autojump_clock: Any) -> None:
-    """A host that fetched and was never heard of: its run goes to the next, and whatever it says late is refused."""
+async def test_the_run_of_a_host_that_is_never_heard_of_goes_to_the_next(autojump_clock: Any) -> None:
     async with site() as app:
         viewer, job = await app.begun()
-        held = await app.book.beat(app.row(job["subtask_id"]).owner or "")
-        await app.book.give_back(held)
-        app.remote.drop(job["subtask_id"], 1)
-        assert (await app.report(job, status="COMPLETED")).code == "LEASE_LOST"
-        app.queue.nudge()
-        (second,) = (await app.fetch(wait_s=10)).json["tasks"]
+        began = trio.current_time()
+        (second,) = (await app.fetch(wait_s=30)).json["tasks"]
+        assert 15 <= trio.current_time() - began <= 18
         assert second["attempt"] == 2
         assert second["lease"] != job["lease"]
         assert (await app.report(job, status="COMPLETED")).code == "LEASE_LOST"
         assert (await app.report({**second, "attempt": 1})).code == "LEASE_LOST"
         assert (await app.report(second, status="COMPLETED")).status == 200
         await viewer.client.wait_for("chat:done")
+        assert [start.get("reason") for start in viewer.client.events("chat:start")] == [None, "executor_lost"]
+
+
+async def test_a_host_that_falls_silent_loses_its_run_and_one_that_has_nothing_to_say_does_not(
+    autojump_clock: Any,
+) -> None:
+    async with site() as app:
+        viewer, job = await app.begun()
+        assert (await app.report(job, events=[chunk("abc", 0)])).status == 200
+        for _ in range(12):
+            await trio.sleep(5)
+            assert (await app.report(job)).json["status"] == "RUNNING"
+        error = await viewer.client.wait_for("chat:error")
+        assert (error["type"], error["result"]["value"]) == ("executor_lost", "abc")
+        late = await app.report(job, status="COMPLETED")
+        assert (late.status, late.code, late.json["status"]) == (409, "TERMINAL", "FAILED")
 
 
 async def test_another_worker_goes_on_with_what_the_store_has(autojump_clock: Any) -> None:
