@@ -15,8 +15,9 @@
     │       └── Sealed
     ├── DeviceOffline
     ├── RateLimited
-    ├── Overloaded          come back later; includes a store that is away (StoreAway)
-    │   └── StoreAway
+    ├── Overloaded          come back later; includes a part that is away
+    │   ├── StoreAway
+    │   └── BrokerAway
     ├── ShuttingDown
     ├── RunFailed           a run's own failure, with the `type` that `chat:error` carries
     ├── ConfigError         the deployment is put together wrongly
@@ -155,6 +156,10 @@ class Overloaded(WegentError):
 
 class StoreAway(Overloaded):
     """The database does not answer (protocol §6.7)."""
+
+
+class BrokerAway(Overloaded):
+    """What the workers share beside the database (logs, fan-out, presence) does not answer (protocol §6.6)."""
 
 
 class ShuttingDown(WegentError):

@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 import trio
 
 from wegent.core.model import Ending, Entry, Snapshot, StreamId, Text
-from wegent.core.ports.fanout import Fanout, Message, Subscription
+from wegent.core.ports.fanout import Fanout, Lost, Message, Subscription
 from wegent.core.ports.presence import Presence
 from wegent.core.ports.streamlog import StreamLog
 from wegent.core.replica import Replica
 from wegent.core.timers import Timers
-
-BACKLOG = 10_000
-"""Messages that wait for one subscriber; what comes past that is a gap."""
+from wegent.fanout.backlog import Backlog
+from wegent.fanout.numbers import Numbers
 
 
 class MemoryBus:
@@ -31,16 +30,17 @@ class MemoryFanout(Fanout):
     def __init__(self, bus: MemoryBus | None = None, sender: str = "") -> None:
         self._bus = bus or MemoryBus()
         self._sender = sender
-        self._numbers: dict[str, int] = {}
+        self._numbers = Numbers()
         self.dropped = 0
 
     def publish(self, topic: str, body: bytes) -> None:
         """Hand it to every other subscriber of the topic."""
-        number = self._numbers[topic] = self._numbers.get(topic, 0) + 1
-        message = Message(topic, self._sender, number, body)
-        for subscription in self._bus.subscriptions:
-            if subscription.owner is not self and topic in subscription.topics and not subscription.offer(message):
-                self.dropped += 1
+        self._hand(Message(topic, self._sender, self._numbers.take(topic), body), len(body))
+
+    def remind(self, topic: str) -> None:
+        """Hand them the latest number."""
+        if (number := self._numbers.latest(topic)) is not None:
+            self._hand(Message(topic, self._sender, number, None), 0)
 
     async def flush(self) -> None:
         """Nothing is ever on its way."""
@@ -56,35 +56,28 @@ class MemoryFanout(Fanout):
         finally:
             self._bus.subscriptions.discard(subscription)
 
+    def _hand(self, message: Message, size: int) -> None:
+        for subscription in self._bus.subscriptions:
+            if subscription.owner is not self and message.topic in subscription.topics:
+                self.dropped += not subscription.backlog.put(message, size)
+
 
 class _MemorySubscription(Subscription):
     def __init__(self, owner: MemoryFanout) -> None:
         self.owner = owner
         self.topics: set[str] = set()
-        self._messages: list[Message] = []
-        self._arrived = trio.lowlevel.ParkingLot()
-
-    def offer(self, message: Message) -> bool:
-        if len(self._messages) >= BACKLOG:
-            return False
-        self._messages.append(message)
-        self._arrived.unpark()
-        return True
+        self.backlog = Backlog()
 
     async def add(self, topic: str) -> None:
-        self.topics.add(topic)
         await trio.lowlevel.checkpoint()
+        self.topics.add(topic)
 
     async def discard(self, topic: str) -> None:
+        await trio.lowlevel.checkpoint()
         self.topics.discard(topic)
-        await trio.lowlevel.checkpoint()
 
-    async def receive(self) -> list[Message]:
-        await trio.lowlevel.checkpoint()
-        while not self._messages:
-            await self._arrived.park()
-        messages, self._messages = self._messages, []
-        return messages
+    async def receive(self) -> list[Message | Lost]:
+        return await self.backlog.take()
 
 
 class MemoryStreamLog(StreamLog):

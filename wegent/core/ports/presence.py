@@ -7,7 +7,10 @@ from collections.abc import Mapping
 
 
 class Presence(ABC):
-    """Keys with a time to live, for devices and workers. No leases here: those belong to the store."""
+    """Keys with a time to live, for devices and workers. No leases here: those belong to the store.
+
+    Every call raises `BrokerAway` where whoever keeps the keys does not answer.
+    """
 
     __slots__ = ()
 
@@ -25,4 +28,4 @@ class Presence(ABC):
 
     @abstractmethod
     async def find(self, prefix: str) -> Mapping[str, str]:
-        """All keys that begin so, with their values."""
+        """All keys that begin so and have not lapsed, with their values."""

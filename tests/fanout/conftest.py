@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fanout.redis_server import RedisServer
+from tests.storage.databases import Missing, running
+
+pytest.register_assert_rewrite(
+    "wegent.testing.fanout_contract",
+    "wegent.testing.presence_contract",
+)
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One server for all tests that do no harm to it."""
+    yield from serve()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """One that may be stopped, hung and emptied."""
+    yield from serve()
+
+
+def serve() -> Iterator[RedisServer]:
+    try:
+        with running(RedisServer) as server:
+            yield server
+    except Missing as missing:
+        pytest.skip(str(missing))
