@@ -10,6 +10,7 @@ from tests.storage.databases import Missing, running
 pytest.register_assert_rewrite(
     "wegent.testing.fanout_contract",
     "wegent.testing.presence_contract",
+    "wegent.testing.streamlog_contract",
 )
 
 

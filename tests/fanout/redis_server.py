@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from tests.storage.databases import Database, program
 from wegent.fanout.redis.link import Link
+from wegent.fanout.redis.log_scripts import SCRIPTS
 from wegent.fanout.redis.opening import Limits
 from wegent.fanout.redis.url import parse_url
 
@@ -70,8 +71,8 @@ class RedisServer(Database):
         self.start()
 
 
-def link_to(server: RedisServer, *, name: str = "test", **limits: Any) -> Link:
-    return Link(parse_url(server.url("0")), evolve(LIMITS, **limits), name=name)
+def link_to(server: RedisServer, **limits: Any) -> Link:
+    return Link(parse_url(server.url("0")), evolve(LIMITS, **limits), name="test", scripts=SCRIPTS)
 
 
 async def until_up(link: Link, *, within: float = 10.0) -> None:

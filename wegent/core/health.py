@@ -17,12 +17,15 @@ class Health:
 
     def __init__(self, *, timeout: float = 3.0) -> None:
         self._checks: dict[str, Check] = {}
+        self._dispensable: set[str] = set()
         self._timeout = timeout
         self.draining = False
 
-    def add(self, name: str, check: Check) -> None:
-        """Ask `check` from now on."""
+    def add(self, name: str, check: Check, *, vital: bool = True) -> None:
+        """Ask `check` from now on; one that is not `vital` is told of, and the worker is ready without it."""
         self._checks[name] = check
+        if not vital:
+            self._dispensable.add(name)
 
     async def ready(self) -> tuple[bool, dict[str, str]]:
         """Whether all is well, and a word on each part."""
@@ -30,7 +33,8 @@ class Health:
         async with trio.open_nursery() as nursery:
             for name, check in self._checks.items():
                 nursery.start_soon(self._ask, name, check, words)
-        return not self.draining and all(word == "ok" for word in words.values()), dict(sorted(words.items()))
+        good = all(word == "ok" or name in self._dispensable for name, word in words.items())
+        return good and not self.draining, dict(sorted(words.items()))
 
     async def _ask(self, name: str, check: Check, words: dict[str, str]) -> None:
         words[name] = f"no answer within {self._timeout:g} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from wegent.core.errors import OffsetMismatch, Sealed
 from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text, Value
@@ -48,13 +48,16 @@ class Replica:
         return {channel: len(text) for channel, text in self.texts.items()}
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Add entries that continue what is here; what is here already is skipped.
+        """Add entries that continue what is here, all or none; what is here already is skipped.
 
         Raises:
             OffsetMismatch: a text starts past its channel's end, or differs from what is there.
             Sealed: the stream has ended.
         """
         self._check()
+        entries = tuple(entries)
+        if len(entries) > 1:
+            self._rehearse([entry for entry in entries if isinstance(entry, Text)])
         for entry in entries:
             if isinstance(entry, Text):
                 self._apply(entry)
@@ -80,20 +83,40 @@ class Replica:
             message = "the stream has ended"
             raise Sealed(message)
 
-    def _apply(self, entry: Text) -> None:
-        buffer = self.texts.get(entry.channel)
+    def _rehearse(self, texts: Sequence[Text]) -> None:
+        """See that all of them fit before the first is added."""
+        ends: dict[str, int] = {}
+        for text in texts:
+            if text.channel not in ends:
+                self._overlap(text)
+            elif text.offset != ends[text.channel]:  # what this very call says elsewhere counts too
+                trial = Replica.of(self.stream, self.snapshot())
+                for each in texts:
+                    trial._apply(each)
+                return
+            ends[text.channel] = max(self.length(text.channel), text.offset + len(text.delta))
+
+    def _overlap(self, text: Text) -> int:
+        """How much of the text is here already."""
+        buffer = self.texts.get(text.channel)
+        length = 0 if buffer is None else len(buffer)
+        overlap = length - text.offset
+        if overlap and (
+            overlap < 0
+            or buffer is None
+            or buffer.slice(text.offset, text.offset + len(text.delta)) != text.delta[:overlap]
+        ):
+            message = f"the {text.channel} channel holds {length} code points"
+            raise OffsetMismatch(message, offset=length, channel=text.channel)
+        return overlap
+
+    def _apply(self, text: Text) -> None:
+        overlap = self._overlap(text)
+        buffer = self.texts.get(text.channel)
         if buffer is None:
-            buffer = self.texts[entry.channel] = TextBuffer()
-        length = len(buffer)
-        if entry.offset == length:
-            buffer.append(entry.delta)
-            return
-        overlap = length - entry.offset
-        if overlap < 0 or buffer.slice(entry.offset, entry.offset + len(entry.delta)) != entry.delta[:overlap]:
-            message = f"the {entry.channel} channel holds {length} code points"
-            raise OffsetMismatch(message, offset=length)
-        if overlap < len(entry.delta):
-            buffer.append(entry.delta[overlap:])
+            buffer = self.texts[text.channel] = TextBuffer()
+        if overlap < len(text.delta):
+            buffer.append(text.delta[overlap:] if overlap else text.delta)
 
     def snapshot(self, since: Mapping[str, int] | None = None) -> Snapshot:
         """The stream as a value."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from wegent.core.catchup import CatchUp, Chunk, Delta
+from wegent.core.errors import Sealed
 from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.replica import Replica
 
@@ -54,15 +56,20 @@ class Streams:
         """Begin a stream that this worker will write; `revision` is the task's at the attempt's start."""
         replica = self._log.replica(stream) if self.local else Replica(stream)
         replica.revision = revision
-        self._replicas[stream] = replica
-        return replica
+        return self._keep_copy(replica)
 
     async def recall(self, stream: StreamId, revision: int, snapshot: Snapshot) -> Replica:
         """The same for one that has been written before, of which the store has `snapshot` and the log maybe more."""
-        await self._log.restore(stream, snapshot)
-        replica = self.open(stream, revision)
-        if not self.local and (found := await self._log.read(stream)) is not None:
-            replica = self._replicas[stream] = Replica.of(stream, found, revision)
+        with suppress(Sealed):  # then what was written until then is all there will be
+            await self._log.restore(stream, snapshot)
+        if self.local:
+            return self.open(stream, revision)
+        found = await self._log.read(stream)
+        return self._keep_copy(Replica.of(stream, found or snapshot, revision))
+
+    def _keep_copy(self, replica: Replica) -> Replica:
+        self._replicas[replica.stream] = replica
+        self._log.hold(replica)
         return replica
 
     def get(self, stream: StreamId) -> Replica | None:
@@ -124,8 +131,7 @@ class Streams:
     def discard(self, replica: Replica) -> None:
         """Forget a stream whose attempt is no longer this worker's."""
         self._forget(replica)
-        if self.local:
-            self._log.forget(replica.stream)
+        self._log.forget(replica.stream)
 
     def _forget(self, replica: Replica) -> None:
         self._latest.pop(replica, None)

@@ -13,14 +13,16 @@ from wegent.core.replica import Replica
 class StreamLog(ABC):
     """Keeps streams while they run, and for a while after their end.
 
-    Append and announcement to other workers are one step. Streams come into being with their first entry.
+    Append and announcement to other workers (`fanout.Appended`) are one step. Streams come into being with their first
+    entry. A log that is shared may be away: then what is asked of it raises `BrokerAway`, but for streams that this
+    worker holds (`hold`), if the log knows how to go on with their copies.
     """
 
     __slots__ = ()
 
     @abstractmethod
     async def append(self, stream: StreamId, entries: Sequence[Entry]) -> None:
-        """Add entries, all or none. Ones already there and equal are skipped.
+        """Add entries, all or none. Ones already there and equal are skipped. One at a time for each stream.
 
         Raises:
             OffsetMismatch: a text does not start at its channel's end; carries the true length.
@@ -33,11 +35,24 @@ class StreamLog(ABC):
 
     @abstractmethod
     async def restore(self, stream: StreamId, snapshot: Snapshot) -> None:
-        """Write back what the log has lost. Longer text that is there already stays."""
+        """Write back what the log has lost. Longer text that is there already stays.
+
+        Raises:
+            Sealed: the stream has ended.
+        """
 
     @abstractmethod
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream: later appends raise `Sealed`. It is forgotten `keep` seconds later."""
+
+    def hold(self, replica: Replica) -> None:  # noqa: B027 - a log that loses nothing needs no copies
+        """This worker writes the stream from now on, and `replica` is its copy: it has what the log may have lost.
+
+        The copy gets entries after the log has taken them, in the step in which `append` returns.
+        """
+
+    def forget(self, stream: StreamId) -> None:  # noqa: B027
+        """This worker writes the stream no more and will not end it. A local log drops it."""
 
     local: ClassVar[bool] = False
     """Whether the log lives in this process: then appending needs no waiting, and its copies are the worker's own."""
@@ -52,8 +67,4 @@ class StreamLog(ABC):
 
     def replica(self, stream: StreamId) -> Replica:
         """A local log's own copy, made where it is not there yet, and changed by appending alone."""
-        raise NotImplementedError
-
-    def forget(self, stream: StreamId) -> None:
-        """Of a local log: drop a stream that this worker writes no more and will not end."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,7 +38,9 @@ class Link:
         name: str,
         pushed: Callable[[Any], bool] | None = None,
         greeting: Greeting | None = None,
+        scripts: Sequence[Script] = (),
     ) -> None:
+        """`scripts` are told to each server that is met, so that their first runs need no second round trip."""
         self.target = target
         self.limits = limits
         self.made = 0
@@ -49,6 +51,7 @@ class Link:
         self._name = name
         self._pushed = pushed
         self._greeting = greeting
+        self._scripts = scripts
         self._connection: Connection | None = None
         self._reason = "not connected yet"
         self._identity: Identity | None = None
@@ -145,6 +148,8 @@ class Link:
         stream = await connect(address, self.target, self.limits)
         async with carried(stream, self.limits, self._pushed) as connection:
             self._identity = await greet(connection, self.target, self._name, self._identity)
+            for script in self._scripts:
+                connection.post_blind("SCRIPT", "LOAD", script.text)
             if self._greeting is not None:
                 await self._greeting(connection)
             yield connection
