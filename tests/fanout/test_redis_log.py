@@ -196,6 +196,21 @@ async def test_a_worker_goes_on_while_redis_is_away_and_writes_back(redis_server
             assert await text(there, replica.stream) == replica.text()
 
 
+async def test_a_worker_goes_on_while_redis_has_no_memory_left(redis_server: RedisServer) -> None:
+    async with writing(redis_server, [stream()]) as (worker, link, log):
+        [replica] = worker.replicas
+        await worker.say(replica, "before ")
+        redis_server.do("CONFIG", "SET", "maxmemory", "1")
+        for _ in range(100):
+            await worker.say(replica, "é")
+        assert link.up
+        assert log.behind == 1
+        redis_server.do("CONFIG", "SET", "maxmemory", "0")
+        await settled(log, link)
+    async with opened(redis_server) as there:
+        assert await text(there, replica.stream) == replica.text()
+
+
 async def test_streams_that_ended_while_redis_was_away_are_sealed_there(redis_server: RedisServer) -> None:
     [mine] = streams = [stream()]
     async with writing(redis_server, streams) as (worker, link, log):

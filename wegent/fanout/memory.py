@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from wegent.core.model import Ending, Entry, Snapshot, StreamId, Text
-from wegent.core.ports.fanout import Fanout, Lost, Message, Subscription
+from wegent.core.ports.fanout import Appended, Fanout, Lost, Message, Subscription
 from wegent.core.ports.presence import Presence
 from wegent.core.ports.streamlog import StreamLog
 from wegent.core.replica import Replica
@@ -36,6 +36,10 @@ class MemoryFanout(Fanout):
     def publish(self, topic: str, body: bytes) -> None:
         """Hand it to every other subscriber of the topic."""
         self._hand(Message(topic, self._sender, self._numbers.take(topic), body), len(body))
+
+    def announce(self, topic: str, appended: Appended) -> None:
+        """Hand them what a log that several workers share has taken from this one."""
+        self._hand(Message(topic, self._sender, self._numbers.take(topic), appended), 0)
 
     def remind(self, topic: str) -> None:
         """Hand them the latest number."""
@@ -118,12 +122,7 @@ class MemoryStreamLog(StreamLog):
     async def restore(self, stream: StreamId, snapshot: Snapshot) -> None:
         """Write back what was lost, which in memory nothing is: for logs that were made anew."""
         await trio.lowlevel.checkpoint()
-        mine = self.replica(stream)
-        lengths = mine.lengths()
-        rest = {
-            channel: (at, text[at:]) for channel, text in snapshot.texts.items() for at in [lengths.get(channel, 0)]
-        }
-        mine.apply([*(Text(channel, at, text) for channel, (at, text) in rest.items() if text), *snapshot.values])
+        self.append_now(stream, missing(self.replica(stream), snapshot))
 
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream, and forget it later."""
@@ -134,6 +133,17 @@ class MemoryStreamLog(StreamLog):
     def forget(self, stream: StreamId) -> None:
         """Drop the stream."""
         self._streams.pop(stream, None)
+
+
+def missing(replica: Replica, snapshot: Snapshot) -> list[Entry]:
+    """What a snapshot has that a replica has not."""
+    lengths = replica.lengths()
+    texts = [
+        Text(channel, at, text[at:]) for channel, text in snapshot.texts.items() for at in [lengths.get(channel, 0)]
+    ]
+    known = replica.values
+    newer = [each for each in snapshot.values if each.key not in known or known[each.key].version < each.version]
+    return [*(text for text in texts if text.delta), *newer]
 
 
 class MemoryPresence(Presence):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from wegent.core.errors import StoreAway
+from wegent.core.errors import BrokerAway, StoreAway
 from wegent.core.instruments import Registry
 from wegent.core.ports.plugin import Provision
 from wegent.server.api.metrics import Exposition
@@ -34,6 +34,15 @@ async def test_ready_names_what_is_not(scene: Any) -> None:
     answer = await scene.get("/ready")
     assert answer.status == 503
     assert answer.json == {"ready": False, "details": {"fanout": "ok", "storage": "the database does not answer"}}
+
+
+async def test_ready_tells_of_a_part_that_can_be_done_without(scene: Any) -> None:
+    async def away() -> None:
+        raise BrokerAway("Redis is away")
+
+    scene.health.add("redis", away, vital=False)
+    answer = await scene.get("/ready")
+    assert (answer.status, answer.json) == (200, {"ready": True, "details": {"redis": "Redis is away"}})
 
 
 async def test_a_draining_server_lives_and_is_not_ready(scene: Any) -> None:

@@ -55,6 +55,8 @@ class Link:
         self._connection: Connection | None = None
         self._reason = "not connected yet"
         self._identity: Identity | None = None
+        self._told: set[str] = set()
+        """Refusals that the log has of this connection."""
 
     @property
     def up(self) -> bool:
@@ -129,6 +131,7 @@ class Link:
             async with self._greeted() as connection:
                 self._connection = connection
                 self.made += 1
+                self._told.clear()
                 log.info("Redis at %s is here", self.target)
                 if self.returned is not None:
                     self.returned()
@@ -166,7 +169,8 @@ class Link:
             return error
         if code in _GONE and self._connection is not None:
             self._connection.close(f"the server says {code}")
-        else:
+        elif code not in self._told:
+            self._told.add(code)
             log.warning("Redis refused a command: %s", error)
         return BrokerAway(f"Redis refused a command: {code}")
 

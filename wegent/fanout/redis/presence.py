@@ -37,6 +37,7 @@ for _, name in ipairs(names) do
 end
 return found
 """)
+SCRIPTS = (_SET, _DISCARD, _FIND)
 
 
 class RedisPresence(Presence):
