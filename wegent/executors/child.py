@@ -18,6 +18,7 @@ from wegent.core.errors import RunFailed
 from wegent.executors import keeper
 from wegent.executors.exits import Exit
 from wegent.executors.lines import LineReader
+from wegent.executors.program import Program
 
 _END_S = 6.0
 """How long a keeper may take to kill a tree; it gives up by itself before."""
@@ -49,15 +50,15 @@ class Limits:
         return [f"{name}={value}" for name, value in named.items() if value is not None]
 
 
-class Child:
+class Child(Program):
     """A program that runs. `stdin`, `stdout` and `stderr` are its streams."""
 
     def __init__(self, process: trio.Process, control: trio.SocketStream) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        self.stdin: trio.abc.SendStream = process.stdin
-        self.stdout: trio.abc.ReceiveStream = process.stdout
+        self.stdin = process.stdin
+        self.stdout = process.stdout
         self.stderr: trio.abc.ReceiveStream = process.stderr
         self.pid: int | None = None
         self._process = process
@@ -86,12 +87,6 @@ class Child:
         if isinstance(end, RunFailed):
             raise end
         return end
-
-    async def gone(self) -> None:
-        """Return when nothing is left of the tree, however it ended."""
-        async with self._listening:
-            while self._end is None:
-                await self._listen()
 
     async def _listen(self) -> None:
         try:

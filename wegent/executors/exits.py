@@ -11,7 +11,9 @@ from wegent.core.errors import RunFailed
 
 @frozen
 class Exit:
-    """How a process ended: with a code, or by a signal; `out_of_memory` as far as can be told."""
+    """How a process ended: with a code, or by a signal, or by one that a code tells of; `out_of_memory` as far as can
+    be told.
+    """
 
     code: int | None = None
     signal: int | None = None
@@ -32,9 +34,11 @@ def without_a_word(how: Exit, runner: str = "runner") -> RunFailed:
 
 
 def _ended(how: Exit) -> str:
-    if how.signal is not None:
-        return f"killed by {signal_name(how.signal)}"
-    return f"exit code {how.code}"
+    code = f"exit code {how.code}"
+    if how.signal is None:
+        return code
+    killed = f"killed by {signal_name(how.signal)}"
+    return killed if how.code is None else f"{killed}, {code}"
 
 
 def signal_name(number: int) -> str:

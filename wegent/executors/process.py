@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,16 +13,11 @@ from wegent.core.errors import RunFailed
 from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Executor, Sink
 from wegent.executors.agents import unknown_shell, with_defaults
-from wegent.executors.child import Child, Limits, open_child
-from wegent.executors.exits import without_a_word
-from wegent.executors.runner import Conversation
-from wegent.executors.stopping import Step, stoppable
+from wegent.executors.child import Limits, open_child
+from wegent.executors.errorlog import ErrorLog
+from wegent.executors.program import converse
 from wegent.executors.workspace import Workspaces
 from wegent.runner.environment import MARK, plain
-
-log = logging.getLogger(__name__)
-MOST_LOG = 65_536
-"""Bytes of one runner's standard error that may be logged."""
 
 
 @frozen
@@ -62,9 +56,8 @@ class ProcessExecutor(Executor):
             async with open_child(
                 program, folder=folder, environment=self._environment(job), limits=options.limits
             ) as child:
-                talk = Conversation(child.stdout, child.stdin, job.spec, sink)
-                steps = [Step(act, options.grace) for act in (talk.cancel, child.terminate, child.kill)]
-                return await stoppable(partial(self._work, job, child, talk), steps, child.gone)
+                beside = [partial(_log_errors, job, child.stderr)]
+                return await converse(child, job, sink, grace=options.grace, exit=options.exit, beside=beside)
         raise RunFailed(f"The runner did not end within {options.timeout:g} seconds.", type="timeout")
 
     async def reclaim(self) -> None:
@@ -72,30 +65,6 @@ class ProcessExecutor(Executor):
         its tree when the server's end of its socket is gone.
         """
         await self._workspaces.reclaim()
-
-    async def _work(self, job: Job, child: Child, talk: Conversation) -> Outcome:
-        outcomes: list[Outcome] = []
-        failures: list[RunFailed] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_log_errors, job, child.stderr)
-            nursery.start_soon(_guard, child, failures, nursery.cancel_scope)
-            try:
-                outcomes += await self._hear(child, talk, nursery)
-            except RunFailed as error:
-                failures.append(error)
-            nursery.cancel_scope.cancel()
-        if not outcomes:
-            raise failures[0]
-        return outcomes[0]
-
-    async def _hear(self, child: Child, talk: Conversation, nursery: trio.Nursery) -> list[Outcome]:
-        outcome = await talk.run()
-        if outcome is None:
-            raise without_a_word(await child.ended())
-        nursery.start_soon(_ignore, child.stdout)
-        with trio.move_on_after(self._options.exit):
-            await child.gone()
-        return [outcome]
 
     def _program(self, shell_type: str) -> Sequence[str]:
         if program := self._options.commands.get(shell_type):
@@ -110,28 +79,10 @@ class ProcessExecutor(Executor):
         return {**base, **self._options.environment, MARK: str(job.task_id)}
 
 
-async def _guard(child: Child, failures: list[RunFailed], scope: trio.CancelScope) -> None:
-    """A runner without a keeper is not waited for: what is left of it may hold its streams open for ever."""
-    try:
-        await child.ended()
-    except RunFailed as error:
-        failures.append(error)
-        scope.cancel()
-
-
-async def _ignore(stream: trio.abc.ReceiveStream) -> None:
-    async for _ in stream:
-        pass
-
-
 async def _log_errors(job: Job, stream: trio.abc.ReceiveStream) -> None:
-    """What a runner writes to standard error may hold what people said: it is logged at DEBUG only."""
-    size = 0
+    written = ErrorLog(job.stream)
     try:
         async for data in stream:
-            if size < MOST_LOG:
-                log.debug("runner of %s: %s", job.stream, bytes(data[: MOST_LOG - size]).decode(errors="replace"))
-            size += len(data)
+            written.add(data)
     finally:
-        if size:
-            log.info("the runner of %s wrote %d bytes to its log", job.stream, size)
+        written.close()
