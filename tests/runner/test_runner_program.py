@@ -93,9 +93,10 @@ def test_cancel_and_sigterm_reach_the_agent_as_cancelled(tmp_path, how):
         else:
             process.send_signal(signal.SIGTERM)
         assert json.loads(process.stdout.readline())["content"] == "bye"
-        assert json.loads(process.stdout.readline())["type"] == "error"
+        ending = json.loads(process.stdout.readline())
+        assert (ending["type"], ending.get("error_type")) == ("error", None if how == "cancel" else "killed")
         assert process.stdout.readline() == b""
-        assert process.wait(5) == 0
+        assert process.wait(5) == (0 if how == "cancel" else 128 + signal.SIGTERM)
 
 
 def test_what_an_agent_and_its_children_print_goes_to_the_log(tmp_path):

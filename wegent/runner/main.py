@@ -21,48 +21,77 @@ from wegent.runner.wire import Wire
 
 
 def run(agent: Agent) -> None:
-    """Speak the runner protocol on standard input and output for `agent`; returns when the job has ended."""
-    trio.run(_serve, lambda: agent)
+    """Speak the runner protocol on standard input and output for `agent`; returns when the job has ended.
+
+    Raises:
+        SystemExit: with the code of SIGTERM, if that ended it and not a `cancel`.
+    """
+    _run(lambda: agent)
 
 
 def run_reference(reference: str) -> None:
     """The same for the agent that `module:function` names."""
-    trio.run(_serve, lambda: load(reference))
+    _run(lambda: load(reference))
 
 
-async def _serve(find: Callable[[], Agent]) -> None:
-    """Wait for the job, do it, say how it ended. `cancel` and SIGTERM cancel the agent."""
+def _run(find: Callable[[], Agent]) -> None:
+    if trio.run(_serve, find):
+        sys.exit(128 + signal.SIGTERM)
+
+
+async def _serve(find: Callable[[], Agent]) -> bool:
+    """Wait for the job, do it, say how it ended. `cancel` and SIGTERM cancel the agent; whether SIGTERM came first."""
     async with Wire() as wire, trio.open_nursery() as nursery:
-        sink, scope = WireSink(wire), trio.CancelScope()
+        sink, stop = WireSink(wire), _Stop()
         send_job, receive_job = trio.open_memory_channel[Job](1)
-        nursery.start_soon(_hear, wire, sink, scope, send_job)
-        await nursery.start(_heed_sigterm, scope)
-        ending: dict[str, Any] = {"kind": "error", "message": "The run was cancelled."}
-        with scope:
+        nursery.start_soon(_hear, wire, sink, stop, send_job)
+        await nursery.start(_heed_sigterm, stop)
+        ending: dict[str, Any] | None = None
+        with stop.scope:
             ending = await _work(find, receive_job, sink)
+        ending = ending or stop.ending()
         await wire.say(ending.pop("kind"), **ending)
         nursery.cancel_scope.cancel()
+    return stop.terminated
 
 
-async def _hear(wire: Wire, sink: WireSink, scope: trio.CancelScope, job: trio.MemorySendChannel[Job]) -> None:
+class _Stop:
+    """Who wants the agent to stop: the server, or whoever sent SIGTERM without its knowing."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.terminated = False
+
+    def cancel(self) -> None:
+        self.scope.cancel()
+
+    def terminate(self) -> None:
+        self.terminated = not self.scope.cancel_called
+        self.scope.cancel()
+
+    def ending(self) -> dict[str, Any]:
+        if self.terminated:
+            return {"kind": "error", "message": "The runner was ended by SIGTERM.", "error_type": "killed"}
+        return {"kind": "error", "message": "The run was cancelled."}
+
+
+async def _hear(wire: Wire, sink: WireSink, stop: _Stop, job: trio.MemorySendChannel[Job]) -> None:
     while (told := await wire.receive()) is not None:
         match told.get("type"):
             case "start":
                 job.send_nowait(Job.read(told["job"], Path.cwd()))
             case "cancel":
-                scope.cancel()
+                stop.cancel()
             case "skill":
                 sink.answer(told)
     job.close()
 
 
-async def _heed_sigterm(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def _heed_sigterm(stop: _Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            scope.cancel()
+            stop.terminate()
 
 
 async def _work(find: Callable[[], Agent], jobs: trio.MemoryReceiveChannel[Job], sink: Sink) -> dict[str, Any]:
