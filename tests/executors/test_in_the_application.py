@@ -11,6 +11,9 @@ import trio
 from tests.executors.hostile_agents import program
 from tests.executors.processes import processes_with
 from wegent.core.runs import RunLimits
+from wegent.executors.docker.engine import Engine
+from wegent.executors.docker.executor import DockerExecutor
+from wegent.executors.docker.options import DockerOptions
 from wegent.executors.local import LocalExecutor
 from wegent.executors.process import ProcessExecutor, ProcessOptions
 from wegent.executors.workspace import Workspaces
@@ -29,9 +32,17 @@ def process(workspaces):
     return ProcessExecutor(workspaces, ProcessOptions(agents={"Chat": AGENT}, environment=ENVIRONMENT))
 
 
-@pytest.fixture(params=[local, process])
+def docker(workspaces, daemon):
+    options = DockerOptions(agents={"Chat": AGENT}, environment=ENVIRONMENT)
+    return DockerExecutor(Engine(daemon.socket), "application", workspaces, options)
+
+
+@pytest.fixture(params=["local", "process", "docker"])
 def executor(request, tmp_path):
-    return request.param(Workspaces(tmp_path))
+    workspaces = Workspaces(tmp_path)
+    if request.param == "docker":
+        return docker(workspaces, request.getfixturevalue("docker_daemon"))
+    return {"local": local, "process": process}[request.param](workspaces)
 
 
 @asynccontextmanager
