@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from attrs import frozen
 
-from tests.e2e.serving import PASSWORD, Server
+from tests.e2e.serving import PASSWORD, Server, serving
 from wegent.cli.main import main
 
 EXAMPLE = Path(__file__).parents[2] / "examples/command-team.yaml"
@@ -31,13 +34,13 @@ class Done:
 def wegent(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Runs a command against the server, as its admin."""
+    """Runs a command against a server, as its admin."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("WEGENT_PASSWORD", PASSWORD)
 
-    def run(*arguments: str) -> Done:
-        code = main([*arguments, "--server", server.url, "--user", "admin"])
+    def run(*arguments: str, at: Server = server) -> Done:
+        code = main([*arguments, "--server", at.url, "--user", "admin"])
         shown = capsys.readouterr()
         return Done(code, shown.out, shown.err)
 
@@ -66,6 +69,66 @@ def test_a_team_of_a_file_runs_commands_on_the_executor_process(wegent: Callable
         gone = wegent("delete", kind, "shell")
         assert (gone.code, gone.out) == (0, f"{kind} default/shell deleted\n")
     assert "shell" not in wegent("get", "team").out
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Answers chat completions, and keeps what it was asked."""
+
+    asked: ClassVar[list[tuple[str | None, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append((self.headers["Authorization"], json.loads(body)))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b'data: {"choices": [{"delta": {"content": "Looks good."}}]}\n\ndata: [DONE]\n\n')
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}/v1"
+        served.shutdown()
+        thread.join()
+
+
+def test_a_model_takes_its_key_from_the_environment_of_the_server(
+    wegent: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("WEGENT_SECRET_OPENAI", "sk-of-the-operator")
+    file = tmp_path / "model-team.yaml"
+    text = EXAMPLE.with_name("model-team.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("https://api.openai.com/v1", endpoint), encoding="utf-8")
+    with serving(tmp_path / "data") as server:
+        assert wegent("apply", "-f", str(file), "--public", at=server).code == 0
+        answer = wegent("chat", "--team", "reviewer", "x = 1", at=server)
+        assert (answer.code, answer.out) == (0, "Looks good.\n")
+        shown = wegent("get", "model", "gpt", "-o", "yaml", at=server).out
+    [(authorization, body)] = Endpoint.asked
+    assert authorization == "Bearer sk-of-the-operator"
+    assert (body["model"], body["temperature"], body["messages"][0]["role"]) == ("gpt-4.1-mini", 0.2, "system")
+    assert body["messages"][0]["content"].startswith("You review code.")
+    assert "WEGENT_SECRET_OPENAI" in shown
+    assert "sk-of" not in shown
+
+
+def test_a_team_of_ones_own_is_talked_to_before_an_older_public_one(
+    wegent: Callable[..., Done], tmp_path: Path
+) -> None:
+    own, public = tmp_path / "own.yaml", tmp_path / "public.yaml"
+    own.write_text(EXAMPLE.read_text(encoding="utf-8").replace("name: shell", "name: twin"), encoding="utf-8")
+    public.write_text(own.read_text(encoding="utf-8").replace("Type: Command", "Type: Chat"), encoding="utf-8")
+    for options in ([str(public), "--public"], [str(own)]):
+        assert "Team default/twin created" in wegent("apply", "-f", *options).out
+    assert wegent("chat", "--team", "twin", "echo $((20 + 22))").out == "42\n"
+    for options in ([], ["--public"]):
+        assert wegent("delete", "team", "twin", *options).code == 0
 
 
 def test_users_and_an_admin_have_kinds_side_by_side(server: Server) -> None:

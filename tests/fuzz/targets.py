@@ -13,7 +13,9 @@ from attrs import frozen
 
 from wegent import codec
 from wegent.core.errors import InvalidPayload
+from wegent.documents import DocumentError, read_documents, read_yaml, write_yaml
 from wegent.engines.sse import EventParser
+from wegent.protocol.fields import json_fault
 from wegent.transports.socketio import packet as sio
 from wegent.transports.socketio.payload import BINARY as BINARY_PACKET
 from wegent.transports.socketio.payload import MESSAGE, decode_packet, decode_payload, encode_payload
@@ -183,6 +185,16 @@ def json_text(data: bytes) -> None:
         codec.decode_loose(data)
 
 
+def yaml_text(data: bytes) -> None:
+    """Documents that are taken, and are what kinds may hold, can be written as YAML, and are then the same."""
+    try:
+        found = [each for each in read_documents(data) if each is not None]
+    except DocumentError:
+        return
+    if json_fault(found) is None:
+        assert codec.canonical(read_yaml(write_yaml(found))) == codec.canonical(found)
+
+
 MASKED_FRAMES = [
     masked_frame(b'42/chat,7["chat:send",{"message":"hello"}]', mask=MASK),
     masked_frame("héllo 😀".encode() * 20, mask=MASK),
@@ -220,6 +232,13 @@ PAYLOADS = [b'42["a"]\x1e2probe\x1ebAQID\x1e6', b"0{}", *(b"4" + each for each i
 
 EVENT_STREAMS = [b"data: a\ndata: b\r\n\r\nevent: x\rid: 1\rdata:c\r\r", b"\xef\xbb\xbf: hi\nretry: 10\ndata\n\n"]
 
+DOCUMENTS = [
+    b"kind: Ghost\nmetadata: {name: g, a: 'b'}\nspec:\n  systemPrompt: |\n    One.\n    Two.\n---\n- 1.5e3\n- ~\n",
+    b'{"a": [1, true, null, "x\\n"], "b": {}}',
+    b"a: &x [1]\nb: *x\nc: !t x\n? k\n: >-\n  folded\n  text\n...\n# end\n",
+    b"\"\\u00e9\\x41\\0\": 0o17\n'it''s': .inf\n%YAML 1.2\n",
+]
+
 TARGETS: dict[str, Target] = {
     "ws-frames": Target(masked_frames, MASKED_FRAMES),
     "ws-server-frames": Target(server_frames, SERVER_FRAMES),
@@ -230,5 +249,6 @@ TARGETS: dict[str, Target] = {
     "engineio-payload": Target(payload, PAYLOADS),
     "engineio-packet": Target(single_packet, PAYLOADS),
     "event-stream": Target(event_stream, EVENT_STREAMS),
+    "yaml": Target(yaml_text, DOCUMENTS),
     "json": Target(json_text, [each.lstrip(b"0123456789-/chat,") for each in PACKETS]),
 }

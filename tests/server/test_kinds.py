@@ -78,6 +78,8 @@ def test_a_path_completes_the_document_and_is_not_contradicted() -> None:
         (document(labels={"a": 1}), "metadata.labels[]", "a string"),
         (document(spec={"sytemPrompt": ""}), "spec", "did you mean 'systemPrompt'?"),
         (document(spec={"systemPrompt": 1}), "spec.systemPrompt", "got an integer"),
+        (document(spec={"systemPrompt": "a\0"}), "spec", "text with U+0000"),
+        (document("Skill", {"config": {"\ud800": 1}}), "spec", "half of a surrogate pair"),
         (document(spec={"skills": [1]}), "spec.skills[0]", "expected a string"),
         (document("Bot", {"shellRef": {"name": "s"}}), "spec.ghostRef", "nothing"),
         (document("Bot", {**SPECS["Bot"], "ghostRef": {"nam": "g"}}), "spec.ghostRef", "did you mean 'name'?"),

@@ -109,6 +109,8 @@ async def _choose(rest: Rest, teams: list[Team], args: argparse.Namespace) -> Te
         return Team(int(task.get("team_id") or 0), name, name)
     if args.team is None and teams:
         return teams[0]
+    if args.team is not None and (named := await rest.team(args.team)) is not None:
+        return named
     for team in teams:
         if args.team is not None and args.team.casefold() in (team.name.casefold(), team.title.casefold()):
             return team

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 from attrs import frozen
@@ -13,6 +13,7 @@ from attrs import frozen
 from wegent import codec
 from wegent.client.errors import Unreachable, from_payload
 from wegent.client.link import socket_url
+from wegent.core.errors import NotFound
 
 
 @frozen
@@ -72,13 +73,15 @@ class Rest:
 
     async def teams(self) -> list[Team]:
         """The teams that this user may talk to."""
-        found = []
-        for item in _items(await self.call("GET", "kinds/team")):
-            metadata = item.get("metadata") or {}
-            name = str(metadata.get("name") or item.get("id"))
-            if isinstance(item.get("id"), int):
-                found.append(Team(item["id"], name, str(metadata.get("displayName") or name)))
-        return found
+        found = (_team(item) for item in _items(await self.call("GET", "kinds/team")))
+        return [team for team in found if team is not None]
+
+    async def team(self, name: str) -> Team | None:
+        """The team of that name: the user's own, else one that is shared with them, else the public one."""
+        try:
+            return _team(await self.call("GET", f"kinds/team/default/{quote(name, safe='')}"))
+        except NotFound:
+            return None
 
     async def tasks(self, *, limit: int = 30, cursor: str | None = None) -> Mapping[str, Any]:
         """A page of the user's tasks, last updated first: `{items, next_cursor?}`."""
@@ -122,6 +125,12 @@ def _body(response: httpx.Response) -> Mapping[str, Any]:
         raise from_payload(data)
     message = f"{response.url} answered {response.status_code}, not as a Wegent server would"
     raise Unreachable(message)
+
+
+def _team(item: Mapping[str, Any]) -> Team | None:
+    metadata = item.get("metadata") or {}
+    name = str(metadata.get("name") or item.get("id"))
+    return Team(item["id"], name, str(metadata.get("displayName") or name)) if isinstance(item.get("id"), int) else None
 
 
 def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -76,7 +76,7 @@ def _keep(new: Any, stored: Any, path: str, *, secret: bool) -> Any:
         return new
     if _is_hidden(stored, secret=secret):
         return stored
-    if secret or path.endswith("url"):
+    if new != stored and (secret or path.endswith("url")):
         message = f"`{path}`: {HIDDEN} keeps the secret that is stored, but there is none; write the secret itself"
         raise InvalidPayload(message, field=path)
     return new

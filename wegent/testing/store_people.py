@@ -115,8 +115,11 @@ class PeopleContract:
         assert [each.id for each in listed] == ids
         page = await store.read(lambda unit: unit.kinds("Team", after_id=ids[0], limit=1))
         assert [each.id for each in page] == ids[1:2]
-        mine = await store.read(lambda unit: unit.kinds("Team", user_id=listed[2].user_id))
+        owner = listed[2].user_id
+        assert owner is not None
+        mine = await store.read(lambda unit: unit.kinds("Team", user_id=owner))
         assert [each.id for each in mine] == ids[2:]
+        assert await store.read(lambda unit: unit.count_kinds(owner)) == 1
 
     async def test_members_come_go_and_come_back(self, store: Store) -> None:
         owner, made, _ = await scene(store)

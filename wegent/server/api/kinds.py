@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
+from attrs import frozen
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
 
@@ -18,9 +19,9 @@ from wegent.protocol.kinds import API_VERSION, Kind
 from wegent.protocol.tasks import Success
 from wegent.server import records
 from wegent.server.api import query
-from wegent.server.api.bodies import Documents
+from wegent.server.api.bodies import Documents, only
 from wegent.server.api.calls import PREFIX, principal, protect, reply
-from wegent.server.applying import Scope, apply, delete, owner_of, put, read_kinds, summary
+from wegent.server.applying import Condition, Scope, apply, delete, owner_of, put, read_kinds, summary
 from wegent.server.kind_secrets import hide
 from wegent.server.kinds import Written, read_kind
 from wegent.server.ports.store import Store, Unit
@@ -28,7 +29,7 @@ from wegent.server.teams import may_use
 
 PAGE = 100
 MAX_PAGE = 500
-MAX_PAGE_BYTES = 4_000_000
+MAX_PAGE_BYTES = 1_000_000
 """What the kinds of a page may take together, but for the last; past that it ends early, with a cursor."""
 SCANNED = 5_000
 """Rows that one call looks at; past that a page ends early, with a cursor."""
@@ -42,9 +43,8 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
     protect(blueprint, auth)
     documents = Documents()
 
-    async def answer(row: records.Kind, status: int = 200, **headers: str) -> TrioResponse:
-        item = kind_item(row, principal())
-        return await documents.reply(item, [item], status, ETag=f'"{version_of(row)}"', **headers)
+    async def answer(shown: Shown, status: int = 200, **headers: str) -> TrioResponse:
+        return await documents.reply(shown.item, [shown.item], status, ETag=f'"{shown.version}"', **headers)
 
     @blueprint.get("/<kind>")
     async def list_kinds(kind: str) -> TrioResponse:
@@ -52,8 +52,7 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         limit = query.number("limit", PAGE, most=MAX_PAGE)
         place = query.cursor(tuple[int])
         after = place[0] if place else 0
-        found, last = await store.read(lambda unit: _page(unit, who, asked, scope, after, limit))
-        items = [kind_item(each, who) for each in found]
+        items, last = await store.read(lambda unit: _page(unit, who, asked, scope, after, limit))
         if last is None:
             return await documents.reply({"items": items}, items)
         cursor = query.next_cursor(last)
@@ -61,29 +60,29 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
 
     @blueprint.post("/<kind>")
     async def new_kind(kind: str) -> TrioResponse:
-        who, scope = principal(), _scope()
-        written = read_kind(await documents.read_one(), _kind(kind))
-        row, _ = await store.write(lambda unit: put(unit, owner_of(unit, who, scope), written, _not_there(written)))
-        return await answer(row, 201, Location=f"{PREFIX}/kinds/{kind}/{row.namespace}/{row.name}")
+        who, asked, scope = principal(), _kind(kind), _scope()
+        written = await documents.read(lambda found: read_kind(only(found), asked))
+        shown, _ = await store.write(lambda unit: _put(unit, who, scope, written, _not_there(written)))
+        return await answer(shown, 201, Location=f"{PREFIX}/kinds/{kind}/{written.namespace}/{written.name}")
 
     @blueprint.post("/apply")
     async def apply_kinds() -> TrioResponse:
         who, scope = principal(), _scope()
-        written = read_kinds(await documents.read())
+        written = await documents.read(read_kinds)
         applied = await store.write(lambda unit: apply(unit, owner_of(unit, who, scope), written))
         return reply(summary(applied))
 
     @blueprint.get("/<kind>/<namespace>/<name>")
     async def one_kind(kind: str, namespace: str, name: str) -> TrioResponse:
         who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
-        return await answer(await store.read(lambda unit: _named(unit, who, asked, scope, namespace, name)))
+        return await answer(await store.read(lambda unit: _show(_named(unit, who, asked, scope, namespace, name), who)))
 
     @blueprint.put("/<kind>/<namespace>/<name>")
     async def put_kind(kind: str, namespace: str, name: str) -> TrioResponse:
-        who, scope, condition = principal(), _scope(), _condition()
-        written = read_kind(await documents.read_one(), _kind(kind), namespace, name)
-        row, made = await store.write(lambda unit: put(unit, owner_of(unit, who, scope), written, condition))
-        return await answer(row, 201 if made else 200)
+        who, asked, scope, condition = principal(), _kind(kind), _scope(), _condition()
+        written = await documents.read(lambda found: read_kind(only(found), asked, namespace, name))
+        shown, made = await store.write(lambda unit: _put(unit, who, scope, written, condition))
+        return await answer(shown, 201 if made else 200)
 
     @blueprint.delete("/<kind>/<namespace>/<name>")
     async def delete_kind(kind: str, namespace: str, name: str) -> TrioResponse:
@@ -94,6 +93,23 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return reply(Success())
 
     return blueprint
+
+
+@frozen
+class Shown:
+    """A kind as somebody is shown it; `version` changes whenever the row does."""
+
+    item: dict[str, Any]
+    version: str
+
+
+def _show(row: records.Kind, who: Principal) -> Shown:
+    return Shown(kind_item(row, who), version_of(row))
+
+
+def _put(unit: Unit, who: Principal, scope: Scope, written: Written, condition: Condition) -> tuple[Shown, bool]:
+    row, made = put(unit, owner_of(unit, who, scope), written, condition)
+    return _show(row, who), made
 
 
 def kind_item(kind: records.Kind, who: Principal) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def kind_item(kind: records.Kind, who: Principal) -> dict[str, Any]:
 
 
 def version_of(row: records.Kind) -> str:
-    """What changes whenever the row does; made of nothing that is secret."""
+    """Of a row; made of nothing that is secret."""
     return blake2b(canonical([row.id, row.updated_at, hide(row.body)]), digest_size=12).hexdigest()
 
 
@@ -129,7 +145,7 @@ def _scope() -> Scope:
     return query.word("scope", Scope) or Scope.OWN
 
 
-def _condition() -> Any:
+def _condition() -> Condition:
     """What `If-Match` and `If-None-Match` ask for (RFC 9110 §13.1)."""
     matches = request.if_match if "If-Match" in request.headers else None
     others = request.if_none_match if "If-None-Match" in request.headers else None
@@ -146,7 +162,7 @@ def _condition() -> Any:
     return check
 
 
-def _not_there(written: Written) -> Any:
+def _not_there(written: Written) -> Condition:
     def check(row: records.Kind | None) -> None:
         if row is not None:
             message = f"{written.label} is there already; PUT changes it"
@@ -164,16 +180,16 @@ def may_see_kind(kind: records.Kind, who: Principal, scope: Scope | None = None)
 
 def _page(
     unit: Unit, who: Principal, kind: Kind, scope: Scope | None, after: int, limit: int
-) -> tuple[list[records.Kind], int | None]:
-    """Those of a page, and the id to go on from, None at the end."""
-    found: list[records.Kind] = []
+) -> tuple[list[dict[str, Any]], int | None]:
+    """The items of a page, and the id to go on from, None at the end."""
+    found: list[dict[str, Any]] = []
     size = 0
     for scanned, row in enumerate(_walk(unit, kind, after), 1):
         if len(found) == limit or scanned > SCANNED or size > MAX_PAGE_BYTES:
             return found, after
         after = row.id
         if may_see_kind(row, who, scope):
-            found.append(row)
+            found.append(kind_item(row, who))
             size += len(canonical(row.body))
     return found, None
 
