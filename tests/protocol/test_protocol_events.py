@@ -87,8 +87,8 @@ DOCUMENTED = {
     ("task:complete", LOCAL_EXECUTOR, C): ("subtask_id attempt? status progress= result? error_message?", OK),
     ("task:execute", LOCAL_EXECUTOR, S): (
         (
-            "task_id subtask_id message_id attempt lease lease_s resume? user team bot prompt history= attachments="
-            " workspace= title auth_token created_at"
+            "task_id subtask_id message_id attempt lease lease_s target= resume? user team bot prompt history="
+            " attachments= workspace= title auth_token created_at"
         ),
         "accepted reason?",
     ),

@@ -6,10 +6,15 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cached_property, partial
 from typing import Any
 
 from attrs import frozen
+from quart_trio import QuartTrio
 
+from wegent.codec import convert
+from wegent.protocol.hosts import FetchTasks, ReportReply, ReportStatus
+from wegent.protocol.jobs import Job
 from wegent.server.api.app import make_app
 from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.plugin import Blueprints
@@ -46,10 +51,13 @@ class Site(Application):
         )
         self.tokens = TokenAuth(self.store, Signer(b"s" * 64), self.clock)
         self.hosts = Hosts(self.queue, self.remote, self.tokens.run_token, self.registry)
-        self.rest = make_app(
+        self.token = ""
+
+    @cached_property
+    def rest(self) -> QuartTrio:
+        return make_app(
             [Blueprints([hosts_blueprint(self.hosts, self.tokens), rows_blueprint(self.store, self.tokens)])]
         )
-        self.token = ""
 
     async def new_token(self, *targets: str, scope: str = "executor", name: str = "alice") -> tuple[str, Token]:
         user = await self.store.read(lambda unit: unit.user_named(name))
@@ -71,6 +79,17 @@ class Site(Application):
     async def report(self, job: Mapping[str, Any], *, token: str | None = None, **fields: Any) -> Answer:
         body = {name: job[name] for name in ("subtask_id", "attempt", "lease")} | fields
         return await self.call("PUT", f"/{fields.pop('task_id', job['task_id'])}/status", body, token=token)
+
+    # the same without HTTP, to be cut off anywhere: the test client of the web application can't be
+
+    async def take(self, wait_s: int = 0) -> list[Job]:
+        asked = FetchTasks(executor="host-1", targets=(TARGET,), limit=1, wait_s=wait_s)
+        return await self.hosts.fetch(partial(self.tokens.authenticate, self.token, ["executor"]), asked)
+
+    async def say(self, job: Mapping[str, Any], **fields: Any) -> ReportReply:
+        who = await self.tokens.authenticate(self.token, ["executor"])
+        body = {name: job[name] for name in ("subtask_id", "attempt", "lease")} | fields
+        return await self.hosts.report(who, job["task_id"], convert(body, ReportStatus))
 
     async def sent(self, message: str = "hi", *, name: str = "alice", **fields: Any) -> Viewer:
         client = await self.client(name)

@@ -70,8 +70,9 @@ class JobWorkspace:
 class Job:
     """One attempt at one reply.
 
-    `lease` proves the right to report, for `lease_s` seconds after each report. `resume` is where an earlier
-    attempt's text ended. `auth_token` (scope `run`) reads the task's rows and attachments.
+    `lease` proves the right to report, for `lease_s` seconds after each report. `target` is what it was claimed for:
+    an executor's name, or a device. `resume` is where an earlier attempt's text ended. `auth_token` (scope `run`) reads
+    the task's rows and attachments.
     """
 
     task_id: int = field(validator=ID)
@@ -80,6 +81,7 @@ class Job:
     attempt: int = field(validator=ID)
     lease: str
     lease_s: float
+    target: str = ""
     resume: Position | None = None
     user: JobUser
     team: JobTeam

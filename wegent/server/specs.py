@@ -39,6 +39,7 @@ def job_of(unit: Unit, row: Subtask, *, lease_s: float = LEASE_S) -> Job:
         attempt=row.attempt,
         lease=row.lease or "",
         lease_s=lease_s,
+        target=row.target,
         user=JobUser(id=message.sender_id, name=message.sender_name),
         team=JobTeam(id=setup.id, name=setup.name, namespace=setup.namespace),
         bot=_bot(setup, row),

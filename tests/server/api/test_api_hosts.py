@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.server.hosting import TARGET, Site, chunk, site
-from wegent.codec import convert
 from wegent.core.errors import StoreAway
 from wegent.core.runs import RunLimits
-from wegent.protocol.hosts import ReportReply, ReportStatus
+from wegent.protocol.shape import to_wire
 from wegent.protocol.status import Status
 from wegent.storage.memory import MemoryStore
+from wegent.testing.checkpoints import Cut, at_every_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -157,12 +157,11 @@ async def test_other_scopes_fetch_and_report_nothing(autojump_clock: Any) -> Non
 
 async def test_a_host_that_hangs_up_claims_nothing(autojump_clock: Any) -> None:
     async with site() as app, trio.open_nursery() as nursery:
-        nursery.start_soon(app.fetch)
         scope = trio.CancelScope()
 
         async def poll() -> None:
             with scope:
-                await app.fetch(wait_s=30)
+                await app.take(wait_s=30)
 
         nursery.start_soon(poll)
         await trio.sleep(5)
@@ -275,12 +274,8 @@ def test_however_reports_are_cut_and_repeated_the_text_is_what_was_said(data: st
 
     async def main() -> None:
         async with site() as app:
-            viewer, job = await app.begun()
-            who = await app.tokens.authenticate(app.token, ["executor"])
-
-            async def say(**fields: Any) -> ReportReply:
-                return await app.hosts.report(who, job["task_id"], convert({**_held(job), **fields}, ReportStatus))
-
+            viewer = await app.sent()
+            (job,) = map(to_wire, await app.take(wait_s=5))
             length = 0
             while length < len(whole):
                 start = data.draw(st.integers(0, length))
@@ -288,11 +283,11 @@ def test_however_reports_are_cut_and_repeated_the_text_is_what_was_said(data: st
                 cut = data.draw(st.integers(start, stop))
                 events = [chunk(whole[start:cut], start), chunk(whole[cut:stop], cut)]
                 for _ in range(data.draw(st.integers(1, 3))):
-                    length = (await say(events=events)).offset
+                    length = (await app.say(job, events=events)).offset
                 assert length >= stop
             ending = {"status": "COMPLETED", "result": {"value": whole}}
             for _ in range(data.draw(st.integers(1, 3))):
-                answer = await say(**ending)
+                answer = await app.say(job, **ending)
                 assert (answer.status, answer.offset) == (Status.COMPLETED, len(whole))
             await trio.sleep(1)
             assert app.row(job["subtask_id"]).content == whole
@@ -504,6 +499,38 @@ async def test_answers_to_skills_come_until_they_are_said_to_have_arrived(autoju
         assert (await app.report(job, skills_received=["another"])).json["skills"] == expected
         assert (await app.report(job, skills_received=["q1"])).json["skills"] == []
         assert len(viewer.client.events("skill:request")) == 1
+
+
+async def test_wherever_a_fetch_is_hung_up_its_run_is_done_once(autojump_clock: Any) -> None:
+    async def attempt(cut: Cut) -> None:
+        async with site() as app:
+            viewer = await app.sent()
+            with trio.CancelScope() as scope, cut.at(scope.cancel):
+                await app.take()
+            (job,) = (await app.fetch(wait_s=30)).json["tasks"] if cut.done else ({},)
+            if cut.done:
+                assert (await app.report(job, result={"value": "once"}, status="COMPLETED")).status == 200
+                done = await viewer.client.wait_for("chat:done")
+                assert (done["result"]["value"], viewer.problems) == ("once", [])
+                assert app.peek(lambda unit: unit.running()) == []
+
+    assert await at_every_checkpoint(attempt) >= 4
+
+
+async def test_wherever_a_report_is_hung_up_its_repeat_makes_it_whole(autojump_clock: Any) -> None:
+    async def attempt(cut: Cut) -> None:
+        async with site() as app:
+            viewer, job = await app.begun()
+            said = {"events": [chunk("all of it", 0), {"type": "progress", "progress": 70}, {"type": "done"}]}
+            with trio.CancelScope() as scope, cut.at(scope.cancel):
+                await app.say(job, **said)
+            again = await app.report(job, **said)
+            assert (again.status, again.json["status"], again.json["offset"]) == (200, "COMPLETED", 9)
+            await trio.sleep(1)
+            assert (app.row(job["subtask_id"]).content, len(app.remote)) == ("all of it", 0)
+            assert (len(viewer.client.events("chat:done")), viewer.problems) == (1, [])
+
+    assert await at_every_checkpoint(attempt) >= 4
 
 
 # reading rows
