@@ -44,17 +44,18 @@ class DeviceLimits:
 class Charge:
     """A run that a device has, or is about to get, and what it is still to be told of it.
 
-    `accepted`: the device is known to have it; `sent`: it may have it. Past `deadline` (Trio's clock) the run is lost,
-    unless the device speaks of it.
+    `accepted`: the device is known to have it; `sent`: it may have it; `reported`: it has reported it. Past `deadline`
+    (Trio's clock) the run is lost, unless the device speaks of it.
     """
 
-    __slots__ = ("accepted", "deadline", "news", "run", "sent", "stopping")
+    __slots__ = ("accepted", "deadline", "news", "reported", "run", "sent", "stopping")
 
     def __init__(self, run: RemoteRun, *, deadline: float, accepted: bool = False) -> None:
         self.run = run
         self.deadline = deadline
         self.accepted = accepted
         self.sent = accepted
+        self.reported = accepted
         self.stopping = run.cancelling
         self.news = trio.Event()
         run.stopper = self.stop

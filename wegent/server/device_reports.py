@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from wegent.core.errors import AccessDenied, InvalidPayload, LeaseLost, NotFound
+import logging
+
+from wegent.core.errors import AccessDenied, InvalidPayload, LeaseLost, NotFound, Overloaded
 from wegent.core.remote import RemoteRuns
 from wegent.core.remote_run import RemoteRun
 from wegent.protocol.devices import TaskComplete, TaskProgress, TaskProgressAck
@@ -11,6 +13,8 @@ from wegent.server.device_link import Link
 from wegent.server.owners import device_of
 from wegent.server.ports.store import Store
 from wegent.server.reports import Report, device_ending, device_report
+
+log = logging.getLogger(__name__)
 
 
 class DeviceReports:
@@ -47,7 +51,19 @@ class DeviceReports:
             await self._remote.say(run, report.said)
         if report.ending is not None:
             await self._remote.finish(run, report.ending)
+        elif charge is not None and not charge.reported:
+            charge.reported = True
+            await self._keep_first(run)
         return run.replica.length()
+
+    async def _keep_first(self, run: RemoteRun) -> None:
+        """The store is to know that the device has the run before the device hears that it was heard: else a server
+        that is killed now would give the run to it anew.
+        """
+        try:
+            await self._remote.beat(run.owner)
+        except Overloaded as error:
+            log.warning("run %s has begun, which the store can't note: %s", run.job.stream, error.sentence)
 
     async def _run_of(self, link: Link, subtask_id: int, asked: int | None) -> RemoteRun:
         run = await self._remote.find(subtask_id)
