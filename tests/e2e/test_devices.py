@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ REFERENCE = Path(__file__).parents[2] / "docs/reference/devices.md"
 TRANSPORTS = [["websocket"], ["polling"]]
 
 
+@cache
+def token_of(server: Server) -> str:
+    """One login is enough, also over restarts: it takes a while by design."""
+    return server.login()
+
+
 class Device:
     """A stock Socket.IO client as a device: it accepts what it is given, and keeps what it is told."""
 
@@ -31,7 +38,7 @@ class Device:
         self.told: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.client = socketio.Client(reconnection=False)
         self.client.on("*", self._hear, namespace="/local-executor")
-        token = server.login()
+        token = token_of(server)
         options = {"transports": transports or ["websocket"]}
         self.client.connect(server.url, namespaces=["/local-executor"], auth={"token": token}, **options)
 
@@ -82,7 +89,7 @@ class RawDevice:
 
 @contextmanager
 def raw_device(server: Server) -> Any:
-    headers = {"Authorization": f"Bearer {server.login()}"}
+    headers = {"Authorization": f"Bearer {token_of(server)}"}
     with connect(f"ws://127.0.0.1:{server.port}/ws/local-executor", additional_headers=headers) as socket:
         yield RawDevice(socket)
 
@@ -91,7 +98,7 @@ class Person:
     """Somebody who sends to a device and reads."""
 
     def __init__(self, server: Server) -> None:
-        self.token = token = server.login()
+        self.token = token = token_of(server)
         self.team = server.team(token)
         self.client = socketio.SimpleClient(reconnection=False)
         self.client.connect(server.url, namespace="/chat", auth={"token": token}, transports=["websocket"])
@@ -148,7 +155,7 @@ def test_a_raw_websocket_is_a_device(server: Server) -> None:
 
 def test_the_device_in_the_documentation_works(server: Server) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", REFERENCE.read_text(encoding="utf-8"), re.DOTALL)
-    code = code.replace("http://127.0.0.1:8000", server.url).replace("TOKEN", repr(server.login()))
+    code = code.replace("http://127.0.0.1:8000", server.url).replace("TOKEN", repr(token_of(server)))
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     person = Person(server)
     try:

@@ -197,8 +197,11 @@ class RemoteRuns:
                 log.warning("run %s can't beat: %s; going on", run.job.stream, error.sentence)
         run.check()
 
-    async def beat(self, owner: str) -> None:
-        """Say that the owner lives, and hear of what was decided about its runs elsewhere; raises `StoreAway`."""
+    async def beat(self, owner: str) -> list[Held]:
+        """Say that the owner lives, and hear of what was decided about its runs elsewhere; raises `StoreAway`.
+
+        Returns what the owner holds and this worker has no copy of.
+        """
         mine = self.of(owner)
         now = trio.current_time()
         new = [run for run in mine if run.heard and not run.reported]
@@ -215,6 +218,7 @@ class RemoteRuns:
                 self.drop(run.job.subtask_id, run.job.attempt)
             elif row.cancelling:
                 self._cancel(run)
+        return [row for row in rows if row.subtask_id not in self._runs]
 
     async def finish(self, run: RemoteRun, ending: Ending) -> None:
         """Commit the ending, tell of it, seal the log. A repeat of the same ending succeeds.

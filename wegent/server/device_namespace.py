@@ -50,11 +50,11 @@ def device_namespace(auth: Auth, rooms: Rooms, devices: Devices) -> Namespace:
 
     @namespace.on(DEVICE_HEARTBEAT, urgent=True)
     async def heartbeat(session: Session, payload: DeviceHeartbeat) -> Success:
-        return await devices.heartbeat(session, payload)
+        return await devices.presence.heartbeat(devices.linked(session, payload.device_id), payload)
 
     @namespace.on(DEVICE_STATUS)
     async def status(session: Session, payload: DeviceStatusReport) -> Success:
-        return await devices.status(session, payload)
+        return await devices.presence.status(devices.linked(session, payload.device_id), payload)
 
     @namespace.on(TASK_PROGRESS, lane=_of_run)
     async def progress(session: Session, payload: TaskProgress) -> TaskProgressAck:

@@ -76,8 +76,13 @@ def set_status(unit: Unit, user_id: int, device_id: str, connection: str, status
 
 
 def disconnect(unit: Unit, user_id: int, device_id: str, connection: str, *, now: datetime) -> Device | None:
-    """The connection is gone: the device's window begins. None: it was not that connection's any more."""
+    """The connection is gone: the device's window begins. None: it was not that connection's any more.
+
+    Repeated with the same `now`, after a commit that nobody knew of, it is as if it was done only once.
+    """
     device = unit.device(user_id, device_id)
+    if device is not None and device.connection is None and device.offline_since == now:
+        return device
     if device is None or device.connection != connection:
         return None
     unit.beat(device_owner(user_id, device_id))
@@ -85,10 +90,9 @@ def disconnect(unit: Unit, user_id: int, device_id: str, connection: str, *, now
 
 
 def call_offline(unit: Unit, user_id: int, device_id: str, since: datetime | None) -> Device | None:
-    """The grace is over. None: the device is back, or was called offline before."""
+    """The grace is over. None: the device is back."""
     device = unit.device(user_id, device_id)
-    gone = device is not None and device.connection is None and device.offline_since == since
-    if device is None or not gone or device.status == DeviceStatus.OFFLINE:
+    if device is None or device.connection is not None or device.offline_since != since:
         return None
     return unit.put_device(user_id, device_id, status=DeviceStatus.OFFLINE.value)
 

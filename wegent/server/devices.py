@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from weakref import WeakValueDictionary
 
 import trio
 
 from wegent.core.clock import Clock
 from wegent.core.closing import OVERLOAD, Close
-from wegent.core.errors import AccessDenied, Conflict, NotFound, Overloaded, ShuttingDown
+from wegent.core.errors import AccessDenied, Conflict, ShuttingDown
 from wegent.core.instruments import Registry
 from wegent.core.model import Principal
 from wegent.core.remote import RemoteRuns
@@ -19,26 +18,18 @@ from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.core.text import clean
 from wegent.protocol.auth import Scope
-from wegent.protocol.devices import (
-    DeviceHeartbeat,
-    DeviceRegister,
-    DeviceRegisterAck,
-    DeviceReplaced,
-    DeviceRun,
-    DeviceStatusReport,
-)
-from wegent.protocol.events import DEVICE_OFFLINE, DEVICE_ONLINE, DEVICE_REPLACED, DEVICE_STATUS, device_room
+from wegent.protocol.devices import DeviceRegister, DeviceRegisterAck, DeviceReplaced, DeviceRun
+from wegent.protocol.events import DEVICE_ONLINE, DEVICE_REPLACED, device_room
 from wegent.protocol.jobs import Job
 from wegent.protocol.status import DeviceStatus, Status
-from wegent.protocol.tasks import Success
 from wegent.server import device_rows as rows
 from wegent.server.device_dispatch import DeviceDispatch
 from wegent.server.device_link import NOT_REGISTERED, Charge, DeviceLimits, Link
+from wegent.server.device_presence import DevicePresence
 from wegent.server.device_reports import DeviceReports
 from wegent.server.device_sweeper import DeviceSweeper
 from wegent.server.device_telling import DeviceTeller
 from wegent.server.owners import device_of, device_owner
-from wegent.server.persisting import persist
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.records import Device
@@ -68,6 +59,7 @@ class Devices:
         self.limits = limits or DeviceLimits()
         self.teller = DeviceTeller(store, rooms)
         self.reports = DeviceReports(store, remote)
+        self.presence = DevicePresence(store, clock, remote, self.teller, voice, self.limits)
         self._dispatch = DeviceDispatch(queue, remote, self.teller, self.limits, self._begun, token_of)
         self._store = store
         self._clock = clock
@@ -79,7 +71,6 @@ class Devices:
         self._owed: dict[RemoteRun, float] = {}
         """Until when a device that came back has to speak of a run; it comes back no later for coming back often."""
         self._watched: set[RemoteRun] = set()
-        self._turns: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
         registry.gauge("wegent_devices_online", "Devices that are connected to this worker", lambda: len(self._links))
         for name, count in (("used", self._used), ("max", self._slots)):
@@ -146,8 +137,7 @@ class Devices:
         """
         _permit(session.principal, asked.device_id)
         link = await self._link_of(session, asked.device_id)
-        turn = self._turns.setdefault(link.owner, trio.Lock())
-        async with turn:
+        async with self.presence.turn(link.owner):
             now = self._clock.now()
             made = await self._store.write(lambda unit: rows.register(unit, link.user_id, asked, session.id, now=now))
             had = self._replace(link)
@@ -186,7 +176,7 @@ class Devices:
             del self._by_session[session.id]
             if self._links.get(link.owner) is link:
                 del self._links[link.owner]
-        await self._say_goodbye(link)
+        await self.presence.say_goodbye(link)
 
     async def _serve(self, link: Link) -> None:
         """What the server does by itself for a device that is registered."""
@@ -194,8 +184,7 @@ class Devices:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._dispatch.run, link)
             nursery.start_soon(self._dispatch.close_sessions, link)
-            nursery.start_soon(self._beat, link)
-            nursery.start_soon(self._lapse, link)
+            nursery.start_soon(self.presence.keep, link)
 
     def _replace(self, link: Link) -> dict[int, Charge]:
         """Let the connection be the device's current one. The runs that the one before was known to carry."""
@@ -268,99 +257,6 @@ class Devices:
         self._watched.discard(run)
         self._owed.pop(run, None)
         self.teller.slots_changed(user_id, device_id)
-
-    async def _beat(self, link: Link) -> None:
-        while True:
-            await trio.sleep(self.limits.beat)
-            if not link.lapsed:
-                try:
-                    await self._remote.beat(link.owner)
-                except Overloaded as error:
-                    log.warning("%s can't beat: %s; going on", link.owner, error.sentence)
-
-    # going, and coming back
-
-    async def _say_goodbye(self, link: Link) -> None:
-        """Put back what the device never took; begin its window; after a grace, tell people."""
-        for charge in list(link.charges.values()):
-            if not charge.accepted:
-                await persist(self._remote.give_back, charge.run)
-        device = await persist(self._disconnect, link)
-        if device is not None:
-            await trio.sleep(self.limits.grace)
-            await persist(self._call_offline, link, device)
-
-    async def _disconnect(self, link: Link) -> Device | None:
-        now = self._clock.now()
-        async with self._turns.setdefault(link.owner, trio.Lock()):
-            return await self._store.write(
-                lambda unit: rows.disconnect(unit, link.user_id, link.device_id, link.session.id, now=now)
-            )
-
-    async def _call_offline(self, link: Link, left: Device) -> None:
-        async with self._turns.setdefault(link.owner, trio.Lock()):
-            device = await self._store.write(
-                lambda unit: rows.call_offline(unit, link.user_id, link.device_id, left.offline_since)
-            )
-            if device is not None:
-                self.teller.changed(DEVICE_OFFLINE, device)
-
-    async def _lapse(self, link: Link) -> None:
-        """A device that is connected and sends no heartbeats counts as offline, until it sends one."""
-        while True:
-            while trio.current_time() < link.heard_at + self.limits.ttl:  # noqa: ASYNC110 - it moves
-                await trio.sleep_until(link.heard_at + self.limits.ttl)
-            link.heard_at = trio.current_time()
-            if not link.lapsed:
-                link.lapsed = True
-                device = await persist(self._disconnect, link)
-                if device is not None:
-                    await persist(self._call_offline, link, device)
-
-    # what a device says of itself
-
-    async def heartbeat(self, session: Session, payload: DeviceHeartbeat) -> Success:
-        """`device:heartbeat`: it is there, and has the runs of these tasks."""
-        link = self.linked(session, payload.device_id)
-        link.heard_at = trio.current_time()
-        listed = frozenset(payload.running_task_ids)
-        for charge in link.charges.values():
-            if charge.accepted and charge.run.job.task_id in listed:
-                link.hear_of(charge)
-        async with self._turns.setdefault(link.owner, trio.Lock()):
-            link.check()
-            now = self._clock.now()
-            device = await self._store.write(
-                lambda unit: rows.hear(unit, link.user_id, link.device_id, session.id, now=now)
-            )
-            self._back(link, device)
-        await self._remote.beat(link.owner)
-        return Success()
-
-    def _back(self, link: Link, device: Device | None) -> None:
-        if device is None:
-            raise NotFound(DELETED)
-        if link.lapsed:
-            link.lapsed, link.status = False, DeviceStatus(device.status)
-            link.wake()
-            self.teller.changed(DEVICE_ONLINE, device)
-
-    async def status(self, session: Session, payload: DeviceStatusReport) -> Success:
-        """`device:status`: whether it takes new runs."""
-        link = self.linked(session, payload.device_id)
-        async with self._turns.setdefault(link.owner, trio.Lock()):
-            device = await self._store.write(
-                lambda unit: rows.set_status(unit, link.user_id, link.device_id, session.id, payload.status)
-            )
-            if device is None:
-                raise NotFound(DELETED)
-            link.status = payload.status
-            link.wake()
-            self.teller.changed(DEVICE_STATUS, device)
-        return Success()
-
-
-DELETED = "this device was deleted, or counts as offline; send device:register again"
 
 
 def _permit(principal: Principal, device_id: str) -> None:
