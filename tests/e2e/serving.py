@@ -80,7 +80,7 @@ class Server:
         return code
 
     def login(self, name: str = "admin", password: str = PASSWORD) -> str:
-        answer = httpx.post(f"{self.url}/api/v1/auth/login", json={"user_name": name, "password": password})
+        answer = httpx.post(f"{self.url}/api/v1/auth/login", json={"user_name": name, "password": password}, timeout=30)
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 

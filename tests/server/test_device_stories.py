@@ -13,14 +13,16 @@ import trio.testing
 
 from tests.server.device_scenes import send
 from tests.server.faithful_device import FaithfulDevice
+from wegent.server.devices import Devices
+from wegent.server.queueing import Queue
 from wegent.testing.chaos import Plan
 from wegent.testing.harness import serving
 from wegent.testing.memory_client import ConnectionLost
 from wegent.testing.simulator import SimulatedApplication, _seed_trio
 from wegent.testing.viewer import Viewer
 
-COUNT = int(os.environ.get("WEGENT_INTERLEAVINGS", "40"))
-CHUNK = 20
+COUNT = int(os.environ.get("WEGENT_INTERLEAVINGS", "20"))
+CHUNK = 10
 ENDINGS = ("chat:done", "chat:error", "chat:cancelled")
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 
@@ -132,3 +134,28 @@ async def judge(app, alice, rows, devices, complaints):
     }
     if any(left.values()):
         complaints.append(f"there is something left: {left}")
+
+
+def forget_what_it_has(monkeypatch):
+    async def nothing(self, link, made, had):
+        await trio.lowlevel.checkpoint()
+        return []
+
+    monkeypatch.setattr(Devices, "_runs_of", nothing)
+
+
+def count_no_slots(monkeypatch):
+    claim = Queue.claim
+
+    async def more(self, limits, owner, *, slots=None, **options):
+        return await claim(self, limits, owner, slots=slots and slots + 5, **options)
+
+    monkeypatch.setattr(Queue, "claim", more)
+
+
+@pytest.mark.parametrize(
+    ("breach", "words"), [(forget_what_it_has, "no ending"), (count_no_slots, "slots")], ids=["running", "slots"]
+)
+def test_a_server_that_breaks_a_rule_is_found_out(monkeypatch, breach, words):
+    breach(monkeypatch)
+    assert any(words in str(story(seed)) for seed in range(8))
