@@ -310,7 +310,7 @@ async def test_secrets_of_others_do_not_go_to_a_users_device(house: House) -> No
         row = unit.add_subtask(
             message_id=2, role="ASSISTANT", status="PENDING", answers=asked.id, target=target, **sent
         )
-        return job_of(unit, row).bot
+        return job_of(unit, task, row).bot
 
     for target in ("process", device_target(house.ada.id, "box")):
         job = await house.store.write(lambda unit, target=target: told(unit, target))

@@ -14,11 +14,11 @@ from wegent.core.model import Job
 from wegent.protocol.status import Status
 from wegent.server.owners import is_remote
 from wegent.server.ports.store import Unit
-from wegent.server.records import Subtask, Waiting
+from wegent.server.records import Subtask, Task, Waiting
 from wegent.server.status import TaskView, settle
 
-SpecOf = Callable[[Unit, Subtask], Any]
-"""Puts together what an executor is told of a row; raises `WegentError` where that can't be done."""
+SpecOf = Callable[[Unit, Task, Subtask], Any]
+"""Puts together what an executor is told of a task's row; raises `WegentError` where that can't be done."""
 OwnerOf = Callable[[int, int], str]
 """The owner of a row's attempt that is claimed: `owner_of(subtask_id, attempt)`."""
 MAX_PER_USER = 10
@@ -102,9 +102,9 @@ def _claim(unit: Unit, waiting: Waiting, owner: str, spec_of: SpecOf, now: datet
         reported=not is_remote(owner),  # a worker that has claimed a run begins it in the same step
         started_at=now,
     )
-    view = settle(unit, waiting.task_id)
+    view = settle(unit, task)
     try:
-        spec: Any = spec_of(unit, row)
+        spec: Any = spec_of(unit, view.task, row)
     except WegentError as error:
         spec = error
     waited = max(0.0, (now - waiting.since).total_seconds())

@@ -67,7 +67,7 @@ class Closing:
             return _Stopped(task)
         task = unit.touch(task_id)
         rows = tuple(ask_to_stop(unit, row, task=task, clock=self._clock) for row in unit.unfinished(task_id))
-        return _Stopped(task, rows, settle(unit, task_id))
+        return _Stopped(task, rows, settle(unit, task))
 
     def _tell(self, stopped: _Stopped) -> None:
         if stopped.view is not None:

@@ -168,7 +168,7 @@ def end_waiting(unit: Unit, target: str, *, now: datetime, window: timedelta) ->
                 error_type=ErrorType.DEVICE_LOST.value,
                 completed_at=now,
             )
-            ended.append((row, settle(unit, row.task_id)))
+            ended.append((row, settle(unit, task)))
     return ended
 
 

@@ -77,7 +77,7 @@ def take_over(
     else:
         ending = Ending(EndingStatus.FAILED, _LOST.get(reason, "the run's owner was lost"), reason)
         row = end_row(unit, current, ending, snapshot, now=now, task=task)
-    return Lost(row, settle(unit, row.task_id))
+    return Lost(row, settle(unit, task))
 
 
 def _bury(unit: Unit, row: Subtask, *, now: datetime) -> None:

@@ -60,9 +60,9 @@ class StoreRunBook(RunBook):
             task = unit.touch(job.task_id)
             row = _held(unit, job)
             if is_terminal(row):
-                return Finished(job, ending_of(row), row.revision, row, settle(unit, job.task_id))
+                return Finished(job, ending_of(row), row.revision, row, settle(unit, task))
             row = end_row(unit, row, ending, snapshot, now=self._clock.now(), task=task)
-            return Finished(job, ending, row.revision, row, settle(unit, job.task_id))
+            return Finished(job, ending, row.revision, row, settle(unit, task))
 
         return await self._store.write(work)
 

@@ -19,7 +19,7 @@ from wegent.protocol.status import IfRunning, OnLost, Role, Status
 from wegent.server.access import may_see
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
-from wegent.server.status import TaskView, is_terminal, settle
+from wegent.server.status import TaskView, is_terminal, settle, view
 from wegent.server.targets import Targets
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
@@ -134,9 +134,11 @@ class Sending:
         if row.prompt != payload.message or payload.task_id not in (None, row.task_id):
             message = "this client_message_id was used for another message"
             raise Conflict(message)
+        task = unit.task(row.task_id)
+        assert task is not None
         answers = unit.subtasks(row.task_id, after_message_id=row.message_id, limit=20)
         answer = next((each for each in answers if each.answers == row.id), None)
-        return Sent(settle(unit, row.task_id), row, answer, created=False, repeat=True)
+        return Sent(view(unit, task), row, answer, created=False, repeat=True)
 
     def _add(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup) -> Sent:
         task = unit.task(payload.task_id) if payload.task_id is not None else None
@@ -166,7 +168,7 @@ class Sending:
             completed_at=self._clock.now(),
         )
         answer = self._new_answer(unit, principal, payload, setup, task, message, target) if due else None
-        return Sent(settle(unit, task.id), message, answer, created, stopping=stopping)
+        return Sent(settle(unit, task), message, answer, created, stopping=stopping)
 
     def _target(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, task: Task | None) -> str:
         return self._targets.decide(unit, principal, setup, device_id=payload.device_id, task=task)

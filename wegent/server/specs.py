@@ -19,16 +19,15 @@ HISTORY = 200
 """Messages before a prompt that a model is shown at most."""
 
 
-def job_of(unit: Unit, row: Subtask, *, lease_s: float = LEASE_S) -> Job:
-    """The row's job; `lease_s` is how long its owner may be silent.
+def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) -> Job:
+    """The job of a task's row; `lease_s` is how long its owner may be silent.
 
     Raises:
         WegentError: something that it needs is missing.
     """
-    task = unit.task(row.task_id)
-    team = unit.kind(task.team_id) if task is not None else None
+    team = unit.kind(task.team_id)
     message = unit.subtask(row.answers) if row.answers is not None else None
-    if task is None or team is None or message is None:
+    if team is None or message is None:
         reason = "the team, or the message that this should answer, is no more"
         raise NotFound(reason)
     setup = setup_of(unit, team, model=row.options.get("model"))

@@ -23,15 +23,13 @@ def view(unit: Unit, task: Task) -> TaskView:
     return TaskView(task, (task.owner_id, *(m.user_id for m in members if m.user_id != task.owner_id)))
 
 
-def settle(unit: Unit, task_id: int) -> TaskView:
-    """Give the task the status that its rows imply; call it last in a unit that changed any."""
-    status, progress = _implied(unit, task_id)
+def settle(unit: Unit, task: Task) -> TaskView:
+    """Give the task, as its unit has touched it, the status that its rows imply; the last step of a unit."""
+    status, progress = _implied(unit, task.id)
     done = status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
-    task = unit.task(task_id)
-    assert task is not None
     if (task.status, task.progress) != (status.value, progress):
         completed = task.updated_at if done else None
-        task = unit.update_task(task_id, status=status.value, progress=progress, completed_at=completed)
+        task = unit.update_task(task.id, status=status.value, progress=progress, completed_at=completed)
     return view(unit, task)
 
 

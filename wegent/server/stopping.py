@@ -58,4 +58,4 @@ class Cancelling:
         if row.status == Status.CANCELLING:
             return row, None
         row = ask_to_stop(unit, row, task=task, clock=self._clock)
-        return row, settle(unit, row.task_id)
+        return row, settle(unit, task)

@@ -114,11 +114,12 @@ def _prepare_sqlite(engine: Engine, *, writing: bool) -> None:
         if not writing:
             connection.execute("PRAGMA query_only = ON")
 
-    def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+    def begin_at_once(connection: Any) -> None:
+        connection.execute(begin)
 
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
+    # Not an event "begin": an engine with one looks at every statement for others.
+    engine.dialect.do_begin = begin_at_once  # type: ignore[method-assign, assignment]
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     exists,
     func,
     or_,
@@ -22,7 +23,18 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from wegent.server.owners import DEVICE as DEVICE_OWNER
 from wegent.server.owners import HOST as HOST_OWNER
 from wegent.storage.rules import ASSISTANT, HELD, OFFLINE, PENDING
-from wegent.storage.statements import DEVICE, DEVICES, OWNERS, PARTS, QUEUES, SUBTASK, SUBTASKS, TASKS, TURNS
+from wegent.storage.statements import (
+    DEVICE,
+    DEVICES,
+    OWNERS,
+    PARTS,
+    QUEUES,
+    SUBTASK,
+    SUBTASKS,
+    TASKS,
+    TURNS,
+    is_one_of,
+)
 
 S: Final = SUBTASKS.c
 AT: Final[BindParameter[str]] = bindparam("at")
@@ -47,7 +59,7 @@ def _can_be_had() -> tuple[ColumnElement[bool], ...]:
         other.c.task_id == S.task_id,
         other.c.role == ASSISTANT,
         other.c.deleted.is_(False),
-        or_(other.c.status.in_(HELD), and_(other.c.status == PENDING, other.c.id < S.id)),
+        or_(is_one_of(other.c.status, HELD), and_(other.c.status == PENDING, other.c.id < S.id)),
     )
     due = or_(S.claimable_at <= bindparam("now"), S.id.in_(bindparam("released", expanding=True)))
     pending = (S.status == PENDING, S.target == AT, S.role == ASSISTANT, S.deleted.is_(False))
@@ -61,7 +73,7 @@ def _queue() -> Select[Any]:
     w = had.join(TASKS, TASKS.c.id == S.task_id).where(*_can_be_had()).subquery("waiting").c
     running = (
         select(S.sender_id, func.count().label("held"))
-        .where(S.status.in_(HELD), S.target == AT)
+        .where(is_one_of(S.status, HELD), S.target == AT)
         .group_by(S.sender_id)
         .subquery("running")
     )
@@ -77,13 +89,15 @@ def _queue() -> Select[Any]:
 
 QUEUE: Final = _queue()
 
-HELD_ROWS: Final = select(*SUBTASK).where(S.status.in_(HELD)).order_by(S.id)
+HELD_ROWS: Final = select(*SUBTASK).where(is_one_of(S.status, HELD)).order_by(S.id)
 REMOTE_ROWS: Final = HELD_ROWS.where(or_(S.owner.startswith(HOST_OWNER), S.owner.startswith(DEVICE_OWNER)))
 OWNED: Final = (
-    select(S.id, S.attempt, S.lease, S.status).where(S.status.in_(HELD), S.owner == bindparam("who")).order_by(S.id)
+    select(S.id, S.attempt, S.lease, S.status)
+    .where(is_one_of(S.status, HELD), S.owner == bindparam("who"))
+    .order_by(S.id)
 )
-HOLDING: Final = select(func.count()).where(S.status.in_(HELD), S.owner == bindparam("who"))
-HOLDERS: Final = select(S.owner).distinct().where(S.status.in_(HELD), S.owner.is_not(None))
+HOLDING: Final = select(func.count()).where(is_one_of(S.status, HELD), S.owner == bindparam("who"))
+HOLDERS: Final = select(S.owner).distinct().where(is_one_of(S.status, HELD), S.owner.is_not(None))
 REPORTED: Final = update(SUBTASKS).where(S.id.in_(bindparam("ids", expanding=True))).values(reported=True)
 
 BEAT: Final = update(OWNERS).where(OWNERS.c.owner == bindparam("who")).values(beat=OWNERS.c.beat + 1)
@@ -97,6 +111,9 @@ DEVICES_OF: Final = (
 )
 PRESENT_DEVICES: Final = select(*DEVICE).where(or_(DEVICES.c.connection.is_not(None), DEVICES.c.status != OFFLINE))
 
+DROP_PARTS: Final = delete(PARTS).where(
+    PARTS.c.subtask_id == bindparam("subtask"), PARTS.c.attempt == bindparam("attempt")
+)
 PARTS_OF_STREAM: Final = select(PARTS.c.channel, PARTS.c.start, PARTS.c.text).where(
     PARTS.c.subtask_id == bindparam("subtask"), PARTS.c.attempt == bindparam("attempt")
 )

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import attrs
-from sqlalchemy import Connection, CursorResult, Executable, Table, select
+from sqlalchemy import Connection, CursorResult, Executable, Table
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from wegent.core.clock import Clock
 from wegent.core.errors import InvalidPayload, NotFound, WegentError
 from wegent.server.ports.store import Unit
+from wegent.server.records import Kind
 from wegent.storage import statements as sql
 from wegent.storage.faults import violation
 
@@ -24,13 +25,15 @@ Rows = CursorResult[*tuple[Any, ...]]
 class SqlBase(Unit):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
-    __slots__ = ("_clock", "_conn", "_open", "_returning", "_writable")
+    __slots__ = ("_clock", "_conn", "_kinds", "_open", "_returning", "_writable")
 
     def __init__(self, conn: Connection, clock: Clock, *, writable: bool) -> None:
         self._conn = conn
         self._clock = clock
         self._writable = writable
         self._open = True
+        self._kinds: dict[tuple[Any, ...], Kind | None] = {}
+        """What was read of them in this transaction: each row of a claim leads to the same few."""
         # MariaDB and MySQL know no UPDATE … RETURNING: there the row is read after it, under the lock it took.
         self._returning = conn.dialect.update_returning
 
@@ -68,14 +71,14 @@ class SqlBase(Unit):
 
     def _change(self, record: Callable[..., R], of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> R | None:
         """Change a row by its keys; the row as it is then."""
-        columns = sql.columns(of, record)
+        names = tuple(keys)
         if self._returning:
-            row = self._write(sql.update_by(of, keys, changes).returning(*columns)).first()
+            statement = sql.update_returning(of, record, names, tuple(changes))
+            row = self._write(statement, sql.update_params(keys, changes)).first()
         else:
             for portion in _portions(changes):
-                self._write(sql.update_by(of, keys, portion))
-            where = (of.c[name] == value for name, value in keys.items())
-            row = self._read(select(*columns).where(*where)).first()
+                self._write(sql.update_by(of, names, tuple(portion)), sql.update_params(keys, portion))
+            row = self._read(sql.select_by(of, record, names), **sql.update_params(keys, {})).first()
         return None if row is None else record(*row)
 
     def _insert(self, of: Table, row: R, **more: Any) -> R:

@@ -146,5 +146,4 @@ class SqlRuns(SqlBase):
         return sorted(parts, key=lambda part: (part.channel, part.offset))
 
     def drop_parts(self, stream: StreamId) -> None:
-        c = sql.PARTS.c
-        self._write(delete(sql.PARTS).where(c.subtask_id == stream.subtask_id, c.attempt == stream.attempt))
+        self._write(runs.DROP_PARTS, {"subtask": stream.subtask_id, "attempt": stream.attempt})

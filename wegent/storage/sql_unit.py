@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Executable, delete, select
 
 from wegent.core.errors import Conflict, NotFound
 from wegent.server.records import Kind, Member, Subtask, Task, Token, User
@@ -78,12 +78,17 @@ class SqlUnit(SqlRuns):
     # kinds
 
     def kind(self, kind_id: int) -> Kind | None:
-        return self._one(Kind, sql.KIND_BY_ID, id=kind_id)
+        return self._kind((kind_id,), sql.KIND_BY_ID, id=kind_id)
 
     def kind_named(self, kind: str, namespace: str, name: str, *, user_id: int | None) -> Kind | None:
         rules.check_text("name", kind + namespace + name)
         named = {"owner_key": user_id or 0, "kind": kind, "namespace": namespace, "name": name}
-        return self._one(Kind, sql.KIND_BY_NAME, **named)
+        return self._kind(tuple(named.values()), sql.KIND_BY_NAME, **named)
+
+    def _kind(self, key: tuple[Any, ...], statement: Executable, **params: Any) -> Kind | None:
+        if key not in self._kinds:
+            self._kinds[key] = self._one(Kind, statement, **params)
+        return self._kinds[key]
 
     def kinds(self, kind: str, *, user_id: int | None = None, after_id: int = 0, limit: int = 100) -> list[Kind]:
         statement = sql.KIND_PAGE
@@ -96,6 +101,7 @@ class SqlUnit(SqlRuns):
 
     def put_kind(self, kind: str, namespace: str, name: str, *, user_id: int | None, body: Mapping[str, Any]) -> Kind:
         rules.check_kind_name(kind, namespace, name)
+        self._kinds.clear()
         now = self._clock.now()
         named = {"owner_key": user_id or 0, "kind": kind, "namespace": namespace, "name": name}
         changed = self._change(Kind, sql.KINDS, named, {"body": body, "updated_at": now})
@@ -105,6 +111,7 @@ class SqlUnit(SqlRuns):
         return self._insert(sql.KINDS, row, owner_key=user_id or 0)
 
     def delete_kind(self, kind_id: int) -> None:
+        self._kinds.clear()
         if self._write(delete(sql.KINDS).where(sql.KINDS.c.id == kind_id)).rowcount == 0:
             raise NotFound("no such resource")
 

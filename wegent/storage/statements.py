@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from wegent.server.records import Device, Kind, Member, Subtask, Task, Token, User
 from wegent.storage.models import (
@@ -58,6 +60,7 @@ TURNS: Final = table(TurnRow)
 DEVICES: Final = table(DeviceRow)
 PARTS: Final = table(PartRow)
 
+KEY, NEW = "key_", "new_"
 _INSERTED = (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS, QUEUES, TURNS, DEVICES)
 INSERTS: Final = {each: insert(each) for each in _INSERTED}
 
@@ -65,6 +68,11 @@ INSERTS: Final = {each: insert(each) for each in _INSERTED}
 def columns(of: Table, record: Any) -> list[ColumnElement[Any]]:
     """The table's columns in the order of the record's fields, so that a row is the record's arguments."""
     return [of.c[each.name] for each in attrs.fields(record)]
+
+
+def is_one_of(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """`column IN (…)`, which SQLAlchemy would write anew each time it is executed."""
+    return or_(*(column == value for value in values))
 
 
 USER: Final = columns(USERS, User)
@@ -128,7 +136,7 @@ _ANSWERS: Final = (
     SUBTASKS.c.deleted.is_(False),
 )
 UNFINISHED: Final = (
-    select(*SUBTASK).where(*_ANSWERS, SUBTASKS.c.status.in_((PENDING, *HELD))).order_by(SUBTASKS.c.message_id)
+    select(*SUBTASK).where(*_ANSWERS, is_one_of(SUBTASKS.c.status, (PENDING, *HELD))).order_by(SUBTASKS.c.message_id)
 )
 NEWEST_ANSWER: Final = select(*SUBTASK).where(*_ANSWERS).order_by(SUBTASKS.c.message_id.desc()).limit(1)
 
@@ -157,9 +165,34 @@ TASKS_BEFORE: Final = or_(
 )
 
 
-def update_by(of: Table, keys: dict[str, Any], changes: dict[str, Any]) -> Update:
-    """Change the row of these keys."""
-    return update(of).where(*(of.c[name] == value for name, value in keys.items())).values(changes)
+@cache
+def update_by(of: Table, keys: tuple[str, ...], fields: tuple[str, ...]) -> Update:
+    """Give the row of these keys new values of these fields; made once, for making is slow. See `update_params`."""
+    c = of.c
+    where = (c[name] == bindparam(f"{KEY}{name}", type_=c[name].type) for name in keys)
+    values = {c[name]: bindparam(f"{NEW}{name}", type_=c[name].type) for name in fields}
+    return update(of).where(*where).values(values)
+
+
+@cache
+def update_returning(of: Table, record: Any, keys: tuple[str, ...], fields: tuple[str, ...]) -> ReturningUpdate[Any]:
+    """The same; the row as it is then."""
+    return update_by(of, keys, fields).returning(*columns(of, record))
+
+
+def update_params(keys: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of both: their names must not be those of columns."""
+    found = {f"{NEW}{name}": value for name, value in changes.items()}
+    found.update((f"{KEY}{name}", value) for name, value in keys.items())
+    return found
+
+
+@cache
+def select_by(of: Table, record: Any, keys: tuple[str, ...]) -> Select[Any]:
+    """The row of these keys."""
+    c = of.c
+    where = (c[name] == bindparam(f"{KEY}{name}", type_=c[name].type) for name in keys)
+    return select(*columns(of, record)).where(*where)
 
 
 @cache

@@ -31,19 +31,43 @@ class Moment(TypeDecorator[datetime]):
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """To SQLite's text in one step, for rows hold many times."""
+        return _to_text if dialect.name == "sqlite" else super().bind_processor(dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """From SQLite's text in one step."""
+        return _from_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """A naive datetime is a defect of the caller."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise TypeError("a time without a time zone")
-        return value if dialect.name == "postgresql" else value.astimezone(UTC).replace(tzinfo=None)
+        return _aware(value) if dialect.name == "postgresql" else _in_utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """As it was given, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _aware(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise TypeError("a time without a time zone")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return _aware(value).astimezone(UTC).replace(tzinfo=None)
+
+
+def _to_text(value: datetime | None) -> str | None:
+    return None if value is None else _in_utc(value).isoformat(" ", "microseconds")
+
+
+def _from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 class Json(TypeDecorator[Any]):

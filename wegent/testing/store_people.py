@@ -6,7 +6,7 @@ import pytest
 
 from wegent.core.errors import Conflict
 from wegent.server.ports.store import Store, Unit
-from wegent.server.records import Token
+from wegent.server.records import Kind, Token
 from wegent.testing.store_scene import NOON, SECOND, scene, task, unique, user
 
 
@@ -97,6 +97,24 @@ class PeopleContract:
         assert await store.read(lambda unit: unit.kind(made.id)) == again
         await store.write(lambda unit: unit.delete_kind(made.id))
         assert await store.read(lambda unit: unit.kind(made.id)) is None
+
+    async def test_a_unit_sees_what_it_did_to_a_kind_that_it_had_read(self, store: Store) -> None:
+        name = unique("Assistant")
+
+        def work(unit: Unit) -> None:
+            def seen() -> Kind | None:
+                return unit.kind_named("Team", "default", name, user_id=None)
+
+            assert seen() is None
+            made = unit.put_kind("Team", "default", name, user_id=None, body={"n": 1})
+            assert seen() == unit.kind(made.id) == made
+            changed = unit.put_kind("Team", "default", name, user_id=None, body={"n": 2})
+            assert seen() == unit.kind(made.id) == changed
+            unit.delete_kind(made.id)
+            assert seen() is None
+            assert unit.kind(made.id) is None
+
+        await store.write(work)
 
     async def test_a_public_kind_and_ones_of_users_may_have_one_name(self, store: Store) -> None:
         name = unique("Assistant")
