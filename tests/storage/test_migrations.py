@@ -20,6 +20,7 @@ from wegent.storage.migrate import migrate, revision
 from wegent.storage.models import Base
 from wegent.testing.store_scene import scene
 
+NAMES = ["one", "three", "two"]
 OPEN = """
 import sys, trio
 from wegent.core.clock import SystemClock
@@ -27,7 +28,7 @@ from wegent.storage import Limits, open_store
 
 async def main():
     async with open_store(sys.argv[1], clock=SystemClock(), limits=Limits(timeout=30)) as store:
-        await store.write(lambda unit: unit.beat("worker"))
+        await store.write(lambda unit: unit.beat(sys.argv[2]))
 
 trio.run(main)
 """
@@ -52,23 +53,23 @@ def test_the_tables_are_those_of_the_models(sql_url: str) -> None:
 
 async def test_workers_that_start_together_make_the_tables_once(fresh_url: str) -> None:
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(trio.run_process, [sys.executable, "-W", "error", "-c", OPEN, fresh_url])
+        for name in NAMES:
+            nursery.start_soon(trio.run_process, [sys.executable, "-W", "error", "-c", OPEN, fresh_url, name])
     async with open_store(fresh_url, clock=SystemClock()) as store:
         beats = await store.read(lambda unit: unit.beats())
-    assert [each.beat for each in beats] == [3]
+    assert [each.owner for each in beats] == NAMES
 
 
 async def test_stores_that_open_together_in_one_process_make_the_tables_once(fresh_url: str) -> None:
-    async def worker() -> None:
+    async def worker(name: str) -> None:
         async with open_store(fresh_url, clock=SystemClock(), limits=Limits(timeout=30)) as store:
-            await store.write(lambda unit: unit.beat("worker"))
+            await store.write(lambda unit: unit.beat(name))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(worker)
+        for name in NAMES:
+            nursery.start_soon(worker, name)
     async with open_store(fresh_url, clock=SystemClock()) as store:
-        assert [each.beat for each in await store.read(lambda unit: unit.beats())] == [3]
+        assert [each.owner for each in await store.read(lambda unit: unit.beats())] == NAMES
 
 
 async def test_rows_are_still_there_when_opened_again(fresh_url: str) -> None:
