@@ -160,14 +160,13 @@ class Session:
             if self._sessions.draining and not handler.urgent:
                 raise ShuttingDown("the server is shutting down; connect again in a moment")
             payload = data if handler.payload is Any else self._convert(data, handler.payload)
-            item = _Event(handler, payload, ack)
         except WegentError as error:
             ack(error.as_payload())
             return True
         if handler.plain:
-            self._handle_plain(item)
+            self._handle_plain(handler, payload, ack)
             return True
-        return self._queue(item)
+        return self._queue(_Event(handler, payload, ack))
 
     def refuse(self, ack_id: Any, error: WegentError) -> None:
         """Answer an event with an error, without handling it."""
@@ -244,7 +243,7 @@ class Session:
             return
         started = trio.current_time()
         try:
-            item.ack(await item.handler.call(*self._arguments(item)))
+            item.ack(await item.handler.call(*(self, item.payload, item.ack)[: item.handler.parameters]))
         except WegentError as error:
             item.ack(error.as_payload())
         except Exception:
@@ -252,17 +251,14 @@ class Session:
             item.ack(_UNEXPECTED)
         self._sessions.latency.observe(trio.current_time() - started)
 
-    def _handle_plain(self, item: _Event) -> None:
+    def _handle_plain(self, handler: Handler, payload: Any, ack: Ack) -> None:
         try:
-            item.ack(item.handler.call(*self._arguments(item)))
+            ack(handler.call(*(self, payload, ack)[: handler.parameters]))
         except WegentError as error:
-            item.ack(error.as_payload())
+            ack(error.as_payload())
         except Exception:
             log.exception("a handler of %s failed", self.namespace)
-            item.ack(_UNEXPECTED)
-
-    def _arguments(self, item: _Event) -> tuple[Any, ...]:
-        return (self, item.payload, item.ack)[: item.handler.parameters]
+            ack(_UNEXPECTED)
 
     def send_ack(self, ack_id: Any, payload: Any) -> None:
         """Queue the answer to one of the client's events."""

@@ -1,5 +1,6 @@
 """Socket.IO packets, alone and against another implementation."""
 
+from collections.abc import Callable
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
@@ -374,3 +375,26 @@ def test_random_packets_raise_nothing_else(head: bytes, rest: bytes, attachments
     except PacketError:
         return
     assert packet is None or isinstance(packet, Packet)
+
+
+def outcome(take: Callable[[bytes], Packet | None], data: bytes) -> Any:
+    try:
+        return take(data)
+    except PacketError as error:
+        return error.reason, error.namespace, error.ack_id
+
+
+@given(
+    st.sampled_from(
+        [b"", b"/,", b"/chat,", b"/" + b"x" * 127 + b",", b"/" + b"x" * 128 + b",", "/\u00e9,".encode(), b"/a"]
+    ),
+    st.sampled_from([b"", b"0", b"17", b"9" * 15, b"9" * 16, b"x"]),
+    st.sampled_from([b'["hello",{"n":1}]', b"[]", b"[1]", b'["connect"]', b'["half', b"{}", b"", b'["\\ud800"]']),
+    st.sets(st.sampled_from(["/chat", "/"])),
+)
+def test_the_short_way_for_events_says_what_the_long_one_says(
+    namespace: bytes, ack_id: bytes, content: bytes, loose: set[str]
+) -> None:
+    decoder = Decoder(loose=loose)
+    data = b"2" + namespace + ack_id + content
+    assert outcome(decoder.text, data) == outcome(decoder._any, data)

@@ -35,6 +35,7 @@ MAX_ATTACHMENTS: Final = 16
 MAX_NAMESPACE: Final = 128  # bytes
 MAX_ACK_DIGITS: Final = 15  # below 2^53, as JavaScript counts
 
+_EVENT_HEAD: Final = re.compile(rb"2(?:(/[!-+\--~]{0,127}),)?([0-9]{1,15})?(?=\[)")  # of most packets
 _DIGITS: Final = re.compile(rb"[0-9]*")
 
 # Names that mean something else to the clients' own emitters.
@@ -88,6 +89,22 @@ class Decoder:
             raise PacketError("A text packet came while attachments were due.")
         if len(data) > self._max_size:
             raise PacketError(f"A packet holds at most {self._max_size} bytes.")
+        head = _EVENT_HEAD.match(data)
+        return self._any(data) if head is None else self._event(data, head)
+
+    def _event(self, data: bytes, head: re.Match[bytes]) -> Packet:
+        """What `_any` would make of an event without attachments, in half the time."""
+        where, digits = head.groups()
+        namespace = where.decode() if where else "/"
+        ack_id = int(digits) if digits else None
+        try:
+            content = _content(EVENT, data[head.end() :], ack_id, loose=namespace in self._loose)
+        except PacketError as error:
+            error.namespace, error.ack_id = namespace, ack_id
+            raise
+        return Packet(EVENT, namespace, content, ack_id)
+
+    def _any(self, data: bytes) -> Packet | None:
         kind: int = data[0] - 48 if data else -1
         if kind < CONNECT or kind > BINARY_ACK:
             raise PacketError("The packet's type is unknown.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
 import trio
 
@@ -31,6 +31,7 @@ from wegent.transports.ws import (
 
 PROBE = payload.encode_packet(payload.PING, b"probe")
 PROBED = payload.encode_packet(payload.PONG, b"probe")
+MESSAGE = payload.encode_packet(payload.MESSAGE)
 UPGRADE = payload.encode_packet(payload.UPGRADE)
 
 
@@ -172,32 +173,31 @@ class Inbox:
     __slots__ = ("_client", "_machine", "_plain", "_waiting")
 
     def __init__(
-        self, client: Client, plain: PlainSocket, machine: Connection, messages: Iterable[tuple[int, bytes]] = ()
+        self, client: Client, plain: PlainSocket, machine: Connection, messages: Sequence[tuple[int, bytes]] = ()
     ) -> None:
         """`messages` were read already."""
         self._client = client
         self._plain = plain
         self._machine = machine
-        self._waiting = list(messages)
+        self._waiting = messages
 
     async def read(self) -> None:
         """Handle what waits, then what arrives, until either side ends."""
-        go_on = self._work()
+        go_on = self._work(self._waiting)
         while True:
             while self._client.refusing:
                 await self._client.make_room()
-                go_on = self._work()
+                go_on = self._work(self._waiting)
             if not go_on or not await self._plain.feed(self._take):
                 return
             go_on = False
 
     def _take(self, data: bytes) -> bool:
-        self._waiting += self._machine.receive(data)
-        return self._work()
+        return self._work(self._machine.receive(data))
 
-    def _work(self) -> bool:
+    def _work(self, messages: Sequence[tuple[int, bytes]]) -> bool:
         """Handle messages in order; False: there is no room for one now, or no more to come."""
-        client, messages, self._waiting = self._client, self._waiting, []
+        client, self._waiting = self._client, ()
         for index, (opcode, message) in enumerate(messages):
             if client.closing:
                 return False
@@ -215,6 +215,8 @@ def _handle(client: Client, opcode: int, message: bytes) -> bool:
     """Handle one message; False: there is no room for it now."""
     try:
         if opcode == TEXT:
+            if message[:1] == MESSAGE:
+                return client.receive_text(message[1:])
             return client.receive_engine(*payload.decode_packet(message))
         return opcode != BINARY or client.receive_binary(message)
     except PacketError as error:

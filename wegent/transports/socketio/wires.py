@@ -65,17 +65,21 @@ class SocketIOWire(Wire):
 
     def plain(self, namespace: str, event: str, payload: dict[str, Any]) -> bytes:
         """The same packet, with no look for bytes or payload objects."""
-        return self.message([b"%b%b]" % (_head(namespace, event), encode_json(payload))])
+        return self.text(b"%b%b]" % (_head(namespace, event), encode_json(payload)))
 
     def ack(self, namespace: str, ack_id: Any, payload: Any) -> bytes:
         """An ACK packet."""
         if _is_flat(payload):
-            return self.message([b"%b%d[%b]" % (_ack_head(namespace), ack_id, encode_json(payload))])
+            return self.text(b"%b%d[%b]" % (_ack_head(namespace), ack_id, encode_json(payload)))
         return self.message(packet.ack(namespace, ack_id, args_of(payload)))
 
     @abstractmethod
     def message(self, packets: Sequence[bytes]) -> bytes:
         """A Socket.IO packet, text first."""
+
+    @abstractmethod
+    def text(self, packet: bytes) -> bytes:
+        """One without attachments."""
 
     @abstractmethod
     def engine(self, text: bytes) -> bytes:
@@ -91,6 +95,10 @@ class FrameWire(SocketIOWire):
         """Frames in one piece."""
         return message_frames(packets)
 
+    def text(self, packet: bytes) -> bytes:
+        """One frame."""
+        return frame(b"4" + packet)
+
     def engine(self, text: bytes) -> bytes:
         """One frame."""
         return frame(text)
@@ -104,6 +112,10 @@ class PayloadWire(SocketIOWire):
     def message(self, packets: Sequence[bytes]) -> bytes:
         """A piece."""
         return message_payload(packets)
+
+    def text(self, packet: bytes) -> bytes:
+        """A piece."""
+        return b"4" + packet
 
     def engine(self, text: bytes) -> bytes:
         """A piece."""
