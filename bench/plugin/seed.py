@@ -6,6 +6,7 @@ Usage: `python -m bench.plugin.seed FOLDER`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,10 +21,15 @@ from wegent.storage.opening import open_store
 from wegent.storage.plugin import DATABASE
 
 MODEL_TEAM, STREAM_TEAM = "bench", "stream"
+EXECUTORS = ("local", "process", "docker", "host")  # each has a team of its name, whose messages are shell commands
 
 
 def kinds(unit: Unit) -> dict[str, int]:
-    """Two public teams: one answered by engine `openai`, one by our own executor. Returns their ids by name."""
+    """Public teams: one answered by engine `openai`, one by our own executor, one an executor that runs commands.
+
+    Returns their ids by name.
+    """
+    commands = ((kind, name, spec) for name in EXECUTORS for kind, spec in _command_team(name))
     specs: tuple[tuple[str, str, dict[str, object]], ...] = (
         ("Ghost", "bench", {"systemPrompt": ""}),
         ("Model", "bench", {"modelConfig": {"engine": "openai", "model_id": "bench"}}),
@@ -33,6 +39,7 @@ def kinds(unit: Unit) -> dict[str, int]:
         ("Bot", "stream", _bot("stream")),
         ("Team", MODEL_TEAM, {"members": [{"botRef": {"name": "bench"}}], "public": True}),
         ("Team", STREAM_TEAM, {"members": [{"botRef": {"name": "stream"}}], "public": True}),
+        *commands,
     )
     ids: dict[str, int] = {}
     for kind, name, spec in specs:
@@ -41,6 +48,12 @@ def kinds(unit: Unit) -> dict[str, int]:
         if kind == "Team":
             ids[name] = made.id
     return ids
+
+
+def _command_team(executor: str) -> Iterator[tuple[str, dict[str, object]]]:
+    yield "Shell", {"shellType": "Command", "executor": executor}
+    yield "Bot", _bot(executor)
+    yield "Team", {"members": [{"botRef": {"name": executor}}], "public": True}
 
 
 def _bot(shell: str) -> dict[str, object]:
