@@ -52,6 +52,22 @@ async def test_the_first_answer_of_a_member_counts(autojump_clock):
         assert len(app.skills) == 0
 
 
+async def test_a_question_comes_behind_all_that_was_said_before_it(autojump_clock):
+    class Says(Executor):
+        async def run(self, job, sink):
+            await sink.text("look ")
+            await sink.block({"id": "t", "tool_name": "browser", "status": "streaming"})
+            await sink.text("here")
+            return Outcome({"workbench": await sink.skill("browser", "open", {})})
+
+    async with application(Says()) as app:
+        alice, _ = await asked(app)
+        await alice.wait_for("skill:request")
+        before = [frame.data for frame in alice.frames if frame.name == "chat:chunk"]
+        assert "".join(chunk["content"] for chunk in before) == "look here"
+        assert [block["id"] for chunk in before for block in chunk.get("result", {}).get("blocks", ())] == ["t"]
+
+
 async def test_without_an_answer_the_run_fails_with_a_timeout(autojump_clock):
     async with application(Asks()) as app:
         alice, subtask_id = await asked(app)

@@ -85,10 +85,11 @@ class StreamSink(Sink):
         await self._set(self._known.app(app))
 
     async def skill(self, skill_name: str, action: str, data: Mapping[str, Any]) -> Any:
-        """Ask the viewers of the task."""
+        """Ask the viewers of the task, behind all that was said before."""
         if self._ask is None:
             message = "this server has nobody to ask for skills"
             raise RunFailed(message, type="protocol")
+        await self.flush()
         return await self._ask(skill_name, action, data)
 
     async def flush(self) -> None:
