@@ -113,5 +113,5 @@ def test_stopped_server_tells_its_clients_to_come_back_and_gives_up_its_runs(ser
 
 
 def test_second_server_on_the_same_data_is_refused(server: Server) -> None:
-    with pytest.raises(AssertionError, match="is used by another server"):
+    with pytest.raises(AssertionError, match="is used by another process"):
         Server(server.data).start()

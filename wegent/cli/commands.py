@@ -22,7 +22,21 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_parser` is given."""
 
 GROUP = "wegent.commands"
-BUILT_IN = ("serve", "chat", "apply", "get", "delete", "user", "token", "chat-shell", "plugins", "config", "db")
+BUILT_IN = (
+    "serve",
+    "chat",
+    "apply",
+    "get",
+    "delete",
+    "user",
+    "token",
+    "chat-shell",
+    "executor",
+    "device",
+    "plugins",
+    "config",
+    "db",
+)
 
 
 class CommandModule(Protocol):

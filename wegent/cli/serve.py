@@ -58,16 +58,16 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Keep the data folder for this server alone.
+    """Keep the data folder for this process alone.
 
     Raises:
-        ConfigError: another server has it.
+        ConfigError: another one has it.
     """
     with (data / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = f"the data folder {data} is used by another server{_pid(file)}; name another one by --data"
+            message = f"the data folder {data} is used by another process{_pid(file)}; name another one by --data"
             raise ConfigError(message) from error
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -78,7 +78,7 @@ def locked(data: Path) -> Iterator[None]:
 def _pid(file: IO[str]) -> str:
     file.seek(0)
     pid = file.read(20).strip()
-    return f" (process {pid})" if pid.isdecimal() else ""
+    return f" ({pid})" if pid.isdecimal() else ""
 
 
 async def _serve(assembly: Assembly, data: Path) -> None:

@@ -21,6 +21,12 @@ class Unreachable(WegentError):
     code, retry = "UNREACHABLE", True
 
 
+class Stranger(Unreachable):
+    """What answers there is no Wegent server, or none that knows this; trying again changes nothing."""
+
+    retry = False
+
+
 class Timeout(WegentError):
     """No answer came in time; whether the server did it, is not known."""
 

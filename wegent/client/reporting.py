@@ -163,8 +163,11 @@ class Reporter(Sink):
         """Nothing more will be said. Whoever still waits to say something goes on, and is not heard.
 
         A run that said more than is kept has failed, whatever it makes of that. All values are said once more: a server
-        that was killed and started between two reports had saved the older ones only, and nobody could tell.
+        that was killed and started between two reports had saved the older ones only, and nobody could tell. The first
+        ending counts.
         """
+        if self.ending is not None:
+            return
         for channel, joiner in self._joiners.items():
             self._append(channel, joiner.finish())
         ending = evolve(ending, result=bounded(ending.result))
@@ -177,6 +180,11 @@ class Reporter(Sink):
         self._questions.clear()
         self.again()
         self._room.unpark_all()
+
+    def fail(self, error: RunFailed) -> None:
+        """End as FAILED, and say no value any more: the server refuses something of what is here."""
+        self._said.clear()
+        self.end(Ending(EndingStatus.FAILED, error.sentence, error.type))
 
     # what becomes of it
 

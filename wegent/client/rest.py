@@ -11,7 +11,7 @@ import httpx
 from attrs import frozen
 
 from wegent import codec
-from wegent.client.errors import Unreachable, from_payload
+from wegent.client.errors import Stranger, Unreachable, from_payload
 from wegent.client.link import socket_url
 from wegent.core.errors import NotFound
 
@@ -48,8 +48,9 @@ def rest_url(server: str) -> str:
 class Rest:
     """Calls to one server; `token` is sent with each once there is one. Made by `open_rest`."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str | None) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: str | None, timeout: float) -> None:
         self._client = client
+        self._timeout = timeout
         self.token = token
 
     async def login(self, user_name: str, password: str) -> Login:
@@ -92,19 +93,23 @@ class Rest:
         """One task."""
         return await self.call("GET", f"tasks/{task_id}")
 
-    async def call(self, method: str, path: str, body: Any = None) -> Mapping[str, Any]:
-        """One call; the JSON object of its answer.
+    async def call(
+        self, method: str, path: str, body: Any = None, *, timeout: float | None = None
+    ) -> Mapping[str, Any]:
+        """One call; the JSON object of its answer. `timeout` in seconds, where it is another than usual.
 
         Raises:
-            Unreachable: nobody answers there, or not as a Wegent server.
-            WegentError: the server refused.
+            Unreachable: nobody answers there, or not as a Wegent server (`Stranger`).
+            WegentError: the server refused; with `retry_after` in its details, in seconds, where it said so.
         """
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         content = None
         if body is not None:
             headers["Content-Type"], content = "application/json", codec.encode(body)
         try:
-            response = await self._client.request(method, path, headers=headers, content=content)
+            response = await self._client.request(
+                method, path, headers=headers, content=content, timeout=self._timeout if timeout is None else timeout
+            )
         except httpx.TimeoutException as error:
             message = f"{self._client.base_url.netloc.decode()} does not answer"
             raise Unreachable(message) from error
@@ -122,9 +127,15 @@ def _body(response: httpx.Response) -> Mapping[str, Any]:
     if isinstance(data, Mapping) and response.is_success:
         return data
     if isinstance(data, Mapping) and "error" in data:
-        raise from_payload(data)
+        raise from_payload({**_retry_after(response), **data})
     message = f"{response.url} answered {response.status_code}, not as a Wegent server would"
-    raise Unreachable(message)
+    away = response.status_code >= 500 or response.status_code == 429  # what stands before a server that is away
+    raise Unreachable(message, **_retry_after(response)) if away else Stranger(message)
+
+
+def _retry_after(response: httpx.Response) -> dict[str, float]:
+    said = response.headers.get("Retry-After", "")
+    return {"retry_after": float(said)} if said.isascii() and said.isdecimal() else {}
 
 
 def _team(item: Mapping[str, Any]) -> Team | None:
@@ -139,13 +150,16 @@ def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @asynccontextmanager
-async def open_rest(server: str, token: str | None = None, *, timeout: float = 30.0) -> AsyncIterator[Rest]:
-    """Calls to a server such as `http://localhost:8000`.
+async def open_rest(
+    server: str, token: str | None = None, *, timeout: float = 30.0, connections: int = 20
+) -> AsyncIterator[Rest]:
+    """Calls to a server such as `http://localhost:8000`; `connections` are kept open between calls.
 
     Raises:
         InvalidPayload: this is no address of a server.
     """
     # A proxy is named by the environment where one is wanted; it is never wanted for this machine's own servers.
     local = urlsplit(rest_url(server)).hostname in ("localhost", "127.0.0.1", "::1")
-    async with httpx.AsyncClient(base_url=rest_url(server), timeout=timeout, trust_env=not local) as client:
-        yield Rest(client, token)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+    async with httpx.AsyncClient(base_url=rest_url(server), limits=limits, trust_env=not local) as client:
+        yield Rest(client, token, timeout)

@@ -17,8 +17,8 @@ SENTENCE_LIMIT = 2_000
 TYPE_LIMIT = 64
 
 
-def failed(stream: StreamId, error: Exception) -> Ending:
-    """What went wrong, for the row and for the viewers; only foreseen errors speak for themselves."""
+def failed(stream: StreamId, error: Exception, where: str = "the server") -> Ending:
+    """What went wrong, for the row and for the viewers; only foreseen errors speak for themselves. `where` it ran."""
     found = list(leaves(error))
     for leaf in found:
         if isinstance(leaf, RunFailed):
@@ -29,7 +29,7 @@ def failed(stream: StreamId, error: Exception) -> Ending:
         if isinstance(leaf, trio.TooSlowError):
             return Ending(EndingStatus.FAILED, "the run took too long", "timeout")
     log.error("run %s failed", stream, exc_info=error)
-    return Ending(EndingStatus.FAILED, "the run failed inside the server; the cause has been logged", "internal")
+    return Ending(EndingStatus.FAILED, f"the run failed inside {where}; the cause has been logged", "internal")
 
 
 def _sentence(error: WegentError) -> str:

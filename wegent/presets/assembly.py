@@ -54,10 +54,14 @@ class Assembly:
     log: LogConfig
 
 
-def read_tree(config: Path | None, environ: Mapping[str, str], settings: Iterable[str]) -> Tree:
-    """The whole configuration: preset, file, environment, settings; later ones win."""
+def read_tree(
+    config: Path | None, environ: Mapping[str, str], settings: Iterable[str], *, preset: str = PRESET
+) -> Tree:
+    """The whole configuration: preset (that of this name, unless another is set), file, environment, settings; later
+    ones win.
+    """
     given = merge(read_toml(config) if config else {}, from_environment(environ), from_settings(settings))
-    preset = given.pop("preset", PRESET)
+    preset = given.pop("preset", preset)
     return merge(read_preset(str(preset)), given)
 
 
