@@ -235,6 +235,15 @@ async def test_a_server_that_lost_its_last_second_gets_it_again(autojump_clock):
     check(api.server)
 
 
+async def test_a_server_that_lost_everything_gets_every_channel_again(autojump_clock):
+    api = Api(job())
+    async with hosting(api, everything):
+        await trio.sleep(0.6)
+        api.server.restart()
+        await api.over.wait()
+    check(api.server)
+
+
 async def test_a_silent_run_is_spoken_of_three_times_within_its_lease(autojump_clock):
     api = Api(job())
 

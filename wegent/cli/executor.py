@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "WEGENT_EXECUTOR_TOKEN"  # noqa: S105 - a variable's name
 EPILOG = f"""\
 Environment: WEGENT_SERVER in place of --server, {TOKEN_VARIABLE} in place of --token. A token is made at the server:
-wegent token add --user NAME --scope executor --target gpu
+wegent token add --user NAME --scope executor --targets gpu
 
 SIGTERM or Ctrl-C: nothing more is taken, and what runs may end within kernel.drain_timeout (25 s). What does not, or
 what runs at a second signal, is stopped, and goes the way of its `on_lost` at the server."""

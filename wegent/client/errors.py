@@ -72,7 +72,9 @@ def from_payload(payload: Mapping[str, Any]) -> WegentError:
     sentence = str(payload.get("error") or "The server gave no reason")
     code = payload.get("code")
     if code == errors.OffsetMismatch.code and isinstance(details.get("offset"), int):
-        return errors.OffsetMismatch(sentence, offset=details["offset"])
+        return errors.OffsetMismatch(
+            sentence, offset=details["offset"], channel=str(details.get("channel") or "content")
+        )
     return _BY_CODE.get(str(code), Refused)(sentence, **details)
 
 

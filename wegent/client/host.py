@@ -151,6 +151,7 @@ class Host:
         answer = await self._rest.call(
             "PUT", f"tasks/{run.job.task_id}/status", body(run, report), timeout=max(ANSWER_S, run.job.lease_s)
         )
+        self._answered()
         offset, skills = answer.get("offset"), answer.get("skills")
         return Reply(
             offset=offset if isinstance(offset, int) else None,

@@ -109,7 +109,7 @@ def targets_of(token: str) -> list[str]:
     except (CodecError, binascii.Error, ValueError):
         claims = None
     if not isinstance(claims, dict):
-        message = "the token is none: make one by `wegent token add --scope executor --target NAME --user NAME`"
+        message = "the token is none: make one by `wegent token add --user NAME --scope executor --targets NAME`"
         raise ConfigError(message)
     if claims.get("scope") != "executor":
         message = f"the token is of scope {claims.get('scope')!r}; an executor host needs one of scope executor"

@@ -67,7 +67,7 @@ class LocalRun:
         self._where = where
         self._work_scope = trio.CancelScope()
         self._report_scope = trio.CancelScope()
-        self._backoff = Backoff(most=max(0.25, job.lease_s / 3))
+        self._backoff = Backoff(most=max(0.25, job.lease_s / 6))
         self._refused = False
 
     @property
