@@ -161,6 +161,21 @@ async def test_a_failed_answer_keeps_its_text_and_says_why(visit: Visit) -> None
     assert "This sentence is kept" in str(await visit.browser.evaluate(TEXT))
 
 
+async def test_an_answer_that_was_stopped_is_tried_again(visit: Visit) -> None:
+    await visit.say("/long 80")
+    await visit.browser.wait_for(f"{TEXT}.length > 20")
+    await visit.browser.click("#stop")
+    await visit.browser.wait_for(phase("cancelled"))
+    stopped = await visit.shown()
+    await visit.browser.click(".answer [data-action=retry]")
+    await visit.browser.wait_for(phase("completed"), 60)
+    whole = await visit.shown()
+    assert whole == await visit.stored()
+    assert len(whole) > len(stopped)
+    assert await visit.browser.evaluate("document.querySelectorAll('.answer').length") == 1
+    assert await visit.browser.console() == []
+
+
 async def test_a_server_that_is_killed_and_starts_again_finds_the_page_waiting(visit: Visit) -> None:
     await visit.say("/long 2000")
     await visit.browser.wait_for(f"{TEXT}.length > 500")

@@ -237,6 +237,18 @@ def test_ctrl_c_cancels_first_and_leaves_then(server: Server, tmp_path: Path) ->
         assert terminal.end() == 130
 
 
+def test_an_answer_that_failed_is_tried_again(server: Server, tmp_path: Path) -> None:
+    with talking(server, tmp_path) as terminal:
+        for said in ("/error", "/retry"):
+            assert "This sentence is kept" in terminal.ask(said)
+        assert "still here" in terminal.ask("/echo still here")
+        at = len(terminal.text)
+        terminal.type("/retry\n")
+        terminal.wait_for("neither failed nor was stopped", PROMPT, after=at)
+        terminal.type("/quit\n")
+        assert terminal.end() == 0
+
+
 def test_ctrl_c_during_one_answer_cancels_it(server: Server, tmp_path: Path) -> None:
     with Terminal("--server", server.url, "--user", "admin", "/slow", home=tmp_path) as terminal:
         terminal.wait_for("Assistant writes")

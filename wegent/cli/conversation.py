@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 from rich.console import Console
@@ -25,7 +25,10 @@ from wegent.core.errors import NotFound, WegentError
 SHOWN_HISTORY = 10
 MARK = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 PROMPT = f"\001\033[1;36m\002{MARK}\001\033[0m\002 "
-HELP = "/new begins another task, /quit or Ctrl-D leaves, a \\ at the end of a line continues it"
+HELP = (
+    "/new begins another task, /retry tries a failed answer again, /quit or Ctrl-D leaves, "
+    "a \\ at the end of a line continues it"
+)
 
 
 class Conversation:
@@ -123,13 +126,15 @@ class Conversation:
                 if said == "/new":
                     self._note("a new task begins with your next message")
                     return True
-                if said:
-                    await self._try_to_send(stream, said)
+                if said == "/retry":
+                    await self._try(self._retry, stream)
+                elif said:
+                    await self._try(self._send, stream, said)
 
-    async def _try_to_send(self, stream: TaskStream, said: str) -> None:
+    async def _try(self, do: Callable[..., Awaitable[object]], *args: object) -> None:
         """An error of one message is told, and the conversation goes on; one of the session ends it."""
         try:
-            await self._send(stream, said)
+            await do(*args)
         except WegentError as error:
             if self._session.state == "closed":
                 raise
@@ -157,6 +162,15 @@ class Conversation:
     async def _follow_what_runs(self, stream: TaskStream) -> None:
         if stream.view is not None and (active := stream.view.active) is not None:
             await self._follow(stream, active.id)
+
+    async def _retry(self, stream: TaskStream) -> None:
+        """Have the last answer made again."""
+        answers = [message for message in stream.view.ordered() if message.role == "ASSISTANT"] if stream.view else []
+        if not answers or answers[-1].phase != "error":
+            self._note("the last answer neither failed nor was stopped")
+            return
+        await stream.retry(answers[-1].id)
+        await self._follow(stream, answers[-1].id)
 
     async def _send(self, stream: TaskStream, said: str) -> int:
         ack = await stream.send(self._team.id, said)

@@ -155,6 +155,15 @@ class TaskView:
             changes.append(Change(ChangeKind.ROW, answer))
         return tuple(changes)
 
+    def retried(self, subtask_id: int, ack: Payload) -> tuple[Change, ...]:
+        """Apply the ack of `chat:retry`: the row waits for its next attempt."""
+        merge = self._merge()
+        if (attempt := number(ack, "attempt")) is None:
+            self.problems.add(ProblemKind.MALFORMED, subtask_id, 0, "retry ack without an attempt")
+        elif subtask_id in self.messages:
+            self._of_run(subtask_id, attempt, merge)
+        return self._done(merge)
+
     def resumed(self, subtask_id: int, ack: Payload) -> tuple[Change, ...]:
         """Apply the ack of `chat:resume`: text comes from its `offset` on."""
         merge = self._merge()
@@ -359,9 +368,10 @@ class TaskView:
         if key is None or attempt is None:
             self.problems.add(ProblemKind.MALFORMED, key, 0, "an event of a run without subtask_id or attempt")
             return None
-        return self._of_run(key, attempt, merge)
+        return self._of_run(key, attempt, merge, number(payload, "revision"))
 
-    def _of_run(self, key: int, attempt: int, merge: RunMerge) -> Message | None:
+    def _of_run(self, key: int, attempt: int, merge: RunMerge, revision: int | None = None) -> Message | None:
+        """The same for a subtask's attempt; `revision` is the event's."""
         if key in self._gone:
             return None
         message = self.messages.get(key)
@@ -369,7 +379,10 @@ class TaskView:
             message = self.messages[key] = Message(key, role="ASSISTANT", attempt=attempt)
             merge.changes.append(Change(ChangeKind.ROW, key, attempt))
         if attempt < message.attempt:
-            self._note(ProblemKind.OLD_ATTEMPT, message, f"attempt {attempt} after {message.attempt}")
+            # What became of an earlier attempt may be told after an ack that has read further already.
+            acked = revision is not None and (message.revision == 0 or revision <= (self.revision or 0))
+            if not acked:
+                self._note(ProblemKind.OLD_ATTEMPT, message, f"attempt {attempt} after {message.attempt}")
             return None
         if attempt > message.attempt:
             merge.changes.append(message.begin(attempt))

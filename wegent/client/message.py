@@ -105,8 +105,8 @@ class Message:
         return sorted(found, key=lambda block: (_number(block.get("at")), str(block.get("id"))))
 
     def begin(self, attempt: int) -> Change:
-        """Take up a greater attempt: no text, no values, not ended."""
-        self.attempt, self.refetch, self.truncated = attempt, False, False
+        """Take up a greater attempt: no text, no values, not ended, of a revision that nobody has said yet."""
+        self.attempt, self.revision, self.refetch, self.truncated = attempt, 0, False, False
         self.content, self.thinking, self.values = Channel(), Channel(), {}
         self.error = self.error_type = None
         self.status = "PENDING"

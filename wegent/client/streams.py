@@ -88,9 +88,17 @@ class TaskStream(Listener):
         """Stop a run. Raises `WegentError` where it may not be, or has ended."""
         await self._session.emit(CHAT_CANCEL, {"subtask_id": subtask_id})
 
-    async def retry(self, subtask_id: int) -> None:
-        """Ask for another attempt of a row that failed or was cancelled."""
-        await self._session.emit(CHAT_RETRY, {"task_id": self.task.task_id, "subtask_id": subtask_id})
+    async def retry(self, subtask_id: int, **options: Any) -> int:
+        """Ask for another attempt of a row that failed or was cancelled; which one it is.
+
+        Raises:
+            ConnectionLost, Timeout: nobody knows whether it was asked for; a recovery shows it.
+            WegentError: the server refused.
+        """
+        payload = {"task_id": self.task.task_id, "subtask_id": subtask_id, **options}
+        applied = partial(self._retried, subtask_id)
+        ack = await self._session.emit(CHAT_RETRY, payload, applied=applied)
+        return int(ack["attempt"])
 
     def recover(self) -> None:
         """Catch up: the network is back, the page is visible again, or something looks wrong."""
@@ -146,6 +154,9 @@ class TaskStream(Listener):
         if self.view is None and isinstance(ack.get("task_id"), int):
             self.view = TaskView(ack["task_id"])
         self._tell(*self.task.sent(payload, ack))
+
+    def _retried(self, subtask_id: int, ack: Mapping[str, Any]) -> None:
+        self._tell(*self.task.retried(subtask_id, ack))
 
     def _tell(self, *changes: Change) -> None:
         if not changes:

@@ -281,8 +281,8 @@ class Joining:
         """Make the session a member. The ack must have been queued just before, with rows as of `revision`.
 
         `first` is queued at once; then the held events of a greater revision, and cursors of streams that began after
-        it. What is not newer stands in the ack, as of now; where the ack and `first` tell only `of` one stream, what
-        is held of others is queued whatever its revision.
+        it. What is not newer stands in the ack, as of now; where the ack and `first` tell only `of` one stream, that is
+        so of its subtask's attempts alone, and what is held of others is queued whatever its revision.
         """
         current = self.room.joining.get(self.session) is self  # else it was put out of the room meanwhile
         if self._done or not current or not self.session.open:
@@ -293,8 +293,8 @@ class Joining:
         for item in first:
             self._queue(item)
         for held in self._held:
-            known = held.revision is not None and held.revision <= revision and of in (None, held.stream)
-            if not known:
+            told = of is None or (held.stream is not None and held.stream.subtask_id == of.subtask_id)
+            if held.revision is None or held.revision > revision or not told:
                 self._queue(held.item)
         if self.session.open:  # else that was more than its outbox holds
             self.room.add(self.session)

@@ -27,7 +27,7 @@ export class Chat {
     this.place = new PlaceChoice({ field: byId("place-field"), select: byId("place") });
     this.list = new MessageList({ list: byId("messages"), scroller: byId("scroller"), toEnd: byId("to-end") }, {
       mine: (row) => row.sender === null || row.sender.user_id === hooks.userId(),
-      retry: (row) => this.session.retry(row, this.#team()),
+      retry: (row) => this.session.retry(row),
       nameOf: (row) => this.#teamName() || row.botName || "Assistant",
       resend: (row) => this.session.resend(row, this.#team()),
     });

@@ -267,20 +267,10 @@ export class TaskSession {
     await this.#ask("chat:cancel", { subtask_id: row.id }, row, () => applyCancel(row));
   }
 
-  /** Run a failed or cancelled answer again; where that cannot be done, ask the question again. */
-  async retry(row, teamId) {
+  /** Run a failed or cancelled answer again. */
+  async retry(row) {
     const payload = { task_id: this.id, subtask_id: row.id, if_running: "queue" };
-    const askAnew = (error) => error.code === "NOT_FOUND" && this.#askAnew(row, teamId);
-    await this.#ask("chat:retry", payload, row, (ack) => applyRetry(row, ack), askAnew);
-  }
-
-  #askAnew(row, teamId) {
-    const rows = this.task.ordered();
-    const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === "USER");
-    if (question) {
-      this.send(question.prompt, teamId);
-    }
-    return question !== undefined;
+    await this.#ask("chat:retry", payload, row, (ack) => applyRetry(row, ack));
   }
 
   /** Stop what runs, and let the task's device close what it holds for the task; whether that was done. */
@@ -299,13 +289,13 @@ export class TaskSession {
     await this.#ask("history:sync", query, null, (ack) => this.#took(applyHistory(this.task, ack)));
   }
 
-  async #ask(event, data, row, then, otherwise = () => false) {
+  async #ask(event, data, row, then) {
     try {
       then(await this.connection.request(event, data));
     } catch (error) {
       if (error instanceof Refused && error.code === "CONFLICT") {
         this.recover();
-      } else if (!otherwise(error)) {
+      } else {
         this.hooks.trouble(error.message);
       }
     }

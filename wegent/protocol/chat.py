@@ -137,7 +137,11 @@ class ChatCancelAck:
 
 @frozen(kw_only=True)
 class ChatRetry:
-    """`chat:retry`: a new attempt of a row that FAILED or was CANCELLED."""
+    """`chat:retry`: a new attempt of a row that FAILED or was CANCELLED.
+
+    With `use_model_override` the model is `force_override_bot_model`, or the bot's own where that is absent; without,
+    it is the one that was asked for before.
+    """
 
     task_id: int = field(validator=ID)
     subtask_id: int = field(validator=ID)

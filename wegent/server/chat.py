@@ -17,10 +17,11 @@ from wegent.core.ports.auth import Auth
 from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.protocol.auth import AuthRefresh, AuthRefreshAck, Scope
-from wegent.protocol.chat import ChatCancel, ChatResume, ChatSend
+from wegent.protocol.chat import ChatCancel, ChatResume, ChatRetry, ChatSend
 from wegent.protocol.skills import SkillResponse
 from wegent.protocol.tasks import HistorySync, HistorySyncAck, Success, TaskJoin, TaskLeave
 from wegent.server.joining import Joining
+from wegent.server.retrying import Retrying
 from wegent.server.sending import Sending
 from wegent.server.skills import Skills
 from wegent.server.stopping import Cancelling
@@ -51,6 +52,7 @@ class ChatServices:
     sending: Sending
     joining: Joining
     cancelling: Cancelling
+    retrying: Retrying
     skills: Skills
 
 
@@ -69,6 +71,10 @@ def chat_namespace(services: ChatServices) -> Namespace:
     @chat.on("chat:cancel", urgent=True)
     async def cancel(session: Session, payload: ChatCancel, ack: Ack) -> None:
         await services.cancelling.cancel(session.principal, payload.subtask_id, ack=ack)
+
+    @chat.on("chat:retry", lane=lambda payload: payload.task_id)
+    async def retry(session: Session, payload: ChatRetry, ack: Ack) -> None:
+        await services.retrying.retry(session.principal, payload, ack=ack)
 
     @chat.on("chat:resume", lane=lambda payload: payload.task_id)
     async def resume(session: Session, payload: ChatResume, ack: Ack) -> None:

@@ -16,8 +16,8 @@ from wegent.server.access import readable_task
 from wegent.server.devices import Devices
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
-from wegent.server.sending import Stop, ask_to_stop
 from wegent.server.status import TaskView, is_terminal, settle
+from wegent.server.stopping import Stop, ask_to_stop
 from wegent.server.telling import Teller
 
 

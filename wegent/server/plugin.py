@@ -38,6 +38,7 @@ from wegent.server.owners import Lapses
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.reaper import Reaper
+from wegent.server.retrying import Retrying
 from wegent.server.revocation import Revocation
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
@@ -191,7 +192,8 @@ class ChatPlugin(Plugin):
         sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
         joining = Joining(store, clock, rooms, streams)
         cancelling = Cancelling(store, clock, teller, stop)
-        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, skills)
+        retrying = Retrying(store, clock, teller, queue.release, targets, stop=stop)
+        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, retrying, skills)
         chat = chat_namespace(services)
         add_close_session(chat, Closing(store, clock, teller, stop, remote, devices))
         spoken_by_devices = device_namespace(deps.one(Auth), rooms, devices)

@@ -8,18 +8,19 @@ from datetime import timedelta
 from attrs import frozen
 
 from wegent.core.clock import Clock
-from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound, TaskRunning
+from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
 from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.core.text import clean
 from wegent.protocol.chat import ChatSend, ChatSendAck, OtherContext, TextContext
 from wegent.protocol.shape import to_wire
-from wegent.protocol.status import IfRunning, OnLost, Role, Status
+from wegent.protocol.status import OnLost, Role, Status
 from wegent.server.access import may_see
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
-from wegent.server.status import TaskView, is_terminal, settle, view
+from wegent.server.status import TaskView, settle, view
+from wegent.server.stopping import Stop, make_way, reach
 from wegent.server.targets import Targets
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
@@ -30,8 +31,6 @@ TITLE_LENGTH = 60
 
 Release = Callable[[Subtask], None]
 """Says that a row may be claimed, since its making has been told."""
-Stop = Callable[[int, int], object]
-"""Reaches a run itself: `stop(subtask_id, attempt)`."""
 
 
 @frozen
@@ -104,9 +103,7 @@ class Sending:
         ack(sent.ack)
         if not sent.repeat:
             self._teller.stopped(sent.stopping, sent.view)
-            for row in sent.stopping:
-                if self._stop is not None and not is_terminal(row):
-                    self._stop(row.id, row.attempt)
+            reach(self._stop, sent.stopping)
         if sent.answer is not None:
             self._release(sent.answer)
 
@@ -154,7 +151,7 @@ class Sending:
             created = False
             task = unit.touch(task.id, messages=rows)
             if due:
-                stopping = _make_way(unit, principal, task, payload.if_running, self._clock)
+                stopping = make_way(unit, principal, task, payload.if_running, self._clock)
         message = unit.add_subtask(
             task=task,
             message_id=task.last_message_id - rows + 1,
@@ -244,29 +241,6 @@ def _existing(unit: Unit, principal: Principal, payload: ChatSend) -> None:
     if task.team_id != payload.team_id:
         message = f"task {task.id} talks to team {task.team_id}, not to team {payload.team_id}"
         raise Conflict(message)
-
-
-def _make_way(unit: Unit, principal: Principal, task: Task, if_running: IfRunning, clock: Clock) -> tuple[Subtask, ...]:
-    """What happens to unfinished runs of the task when another one is asked for (protocol §3, active runs)."""
-    unfinished = unit.unfinished(task.id)
-    if not unfinished or if_running is IfRunning.QUEUE:
-        return ()
-    if if_running is IfRunning.REJECT:
-        message = "the task has a run already; wait for it, cancel it, or send with if_running queue or interrupt"
-        raise TaskRunning(message)
-    if any(principal.user_id not in (task.owner_id, row.sender_id) for row in unfinished):
-        message = "only the task's owner, or who sent the message, may interrupt its run"
-        raise AccessDenied(message)
-    return tuple(ask_to_stop(unit, row, task=task, clock=clock) for row in unfinished)
-
-
-def ask_to_stop(unit: Unit, row: Subtask, *, task: Task, clock: Clock) -> Subtask:
-    """A row that waits is CANCELLED at once; one that runs is CANCELLING from now on."""
-    if row.status == Status.PENDING:
-        return unit.update_subtask(row.id, task=task, status=Status.CANCELLED.value, completed_at=clock.now())
-    if row.status == Status.RUNNING:
-        return unit.update_subtask(row.id, task=task, status=Status.CANCELLING.value)
-    return row
 
 
 def _title(message: str) -> str:

@@ -1,22 +1,24 @@
-"""`chat:cancel`: a run is asked to end (protocol §3, §7)."""
+"""Runs are asked to end: by `chat:cancel`, or to make way for another one (protocol §3, §7)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wegent.core.clock import Clock
-from wegent.core.errors import Conflict
+from wegent.core.errors import AccessDenied, Conflict, TaskRunning
 from wegent.core.model import Principal
 from wegent.core.remote import RemoteRuns
 from wegent.core.runs import Runs
 from wegent.protocol.chat import ChatCancelAck
-from wegent.protocol.status import Status
+from wegent.protocol.status import IfRunning, Status
 from wegent.server.access import controllable_run
 from wegent.server.ports.store import Store, Unit
-from wegent.server.records import Subtask
-from wegent.server.sending import Stop, ask_to_stop
+from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, is_terminal, settle
 from wegent.server.telling import Teller
+
+Stop = Callable[[int, int], object]
+"""Reaches a run itself: `stop(subtask_id, attempt)`."""
 
 
 def stopper_of(runs: Runs, remote: RemoteRuns) -> Callable[[int, int], bool]:
@@ -59,3 +61,33 @@ class Cancelling:
             return row, None
         row = ask_to_stop(unit, row, task=task, clock=self._clock)
         return row, settle(unit, task)
+
+
+def make_way(unit: Unit, principal: Principal, task: Task, if_running: IfRunning, clock: Clock) -> tuple[Subtask, ...]:
+    """What happens to unfinished runs of the task when another one is asked for (protocol §3, active runs)."""
+    unfinished = unit.unfinished(task.id)
+    if not unfinished or if_running is IfRunning.QUEUE:
+        return ()
+    if if_running is IfRunning.REJECT:
+        message = "the task has a run already; wait for it, cancel it, or send with if_running queue or interrupt"
+        raise TaskRunning(message)
+    if any(principal.user_id not in (task.owner_id, row.sender_id) for row in unfinished):
+        message = "only the task's owner, or who sent the message, may interrupt its run"
+        raise AccessDenied(message)
+    return tuple(ask_to_stop(unit, row, task=task, clock=clock) for row in unfinished)
+
+
+def ask_to_stop(unit: Unit, row: Subtask, *, task: Task, clock: Clock) -> Subtask:
+    """A row that waits is CANCELLED at once; one that runs is CANCELLING from now on."""
+    if row.status == Status.PENDING:
+        return unit.update_subtask(row.id, task=task, status=Status.CANCELLED.value, completed_at=clock.now())
+    if row.status == Status.RUNNING:
+        return unit.update_subtask(row.id, task=task, status=Status.CANCELLING.value)
+    return row
+
+
+def reach(stop: Stop | None, rows: Iterable[Subtask]) -> None:
+    """Tell the runs of rows that are CANCELLING by now."""
+    for row in rows:
+        if stop is not None and not is_terminal(row):
+            stop(row.id, row.attempt)

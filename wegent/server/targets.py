@@ -76,14 +76,15 @@ class Targets:
         self._provided(unit, target)
         return target
 
-    def confirm(self, unit: Unit, principal: Principal, shell_type: str, target: str) -> None:
-        """See that a run can go again where it went before; raises as `decide`."""
+    def again(self, unit: Unit, principal: Principal, setup: TeamSetup, target: str) -> str:
+        """Where a run goes that went to `target` before: to the same device, else as the shell is now.
+
+        Raises as `decide`.
+        """
         device = device_of(target)
         if device is not None:
-            self._device(unit, *device)
-            return
-        self._permit(unit, principal, shell_type, target)
-        self._provided(unit, target)
+            return self._device(unit, *device)
+        return self.decide(unit, principal, setup, device_id=None, task=None)
 
     def _device(self, unit: Unit, user_id: int, device_id: str) -> str:
         device = unit.device(user_id, device_id)

@@ -46,6 +46,7 @@ from wegent.server.ports.store import Store, Unit
 from wegent.server.queueing import Queue
 from wegent.server.reaper import Reaper
 from wegent.server.records import Subtask, Task
+from wegent.server.retrying import Retrying
 from wegent.server.runbook import StoreRunBook
 from wegent.server.sending import Sending
 from wegent.server.skills import Skills
@@ -134,7 +135,10 @@ class Application:
         self.joining = self.make_joining()
         self.cancelling = Cancelling(self.store, self.clock, self.teller, self.stop)
         self.auth = NamesAuth(self.clock)
-        services = ChatServices(self.auth, self.rooms, self.sending, self.joining, self.cancelling, self.skills)
+        self.retrying = Retrying(self.store, self.clock, self.teller, self.queue.release, self.targets, stop=self.stop)
+        services = ChatServices(
+            self.auth, self.rooms, self.sending, self.joining, self.cancelling, self.retrying, self.skills
+        )
         self.namespace = chat_namespace(services)
         self.devices = self.make_devices()
         closing = Closing(self.store, self.clock, self.teller, self.stop, self.remote, self.devices)

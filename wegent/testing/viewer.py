@@ -53,6 +53,8 @@ class Viewer:
                 self.view.resumed(asked["subtask_id"], ack)
         elif failed:
             return
+        elif event == "chat:retry":
+            self.view.retried(asked["subtask_id"], ack)
         elif event == "task:join":
             whole = "after_revision" not in asked and "after_message_id" not in asked
             self.view.joined(ack, whole=whole)

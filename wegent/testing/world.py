@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from wegent.protocol.status import IfRunning
 from wegent.server.records import Subtask
 from wegent.testing.chaos import Plan
 from wegent.testing.harness import Application
@@ -113,6 +114,7 @@ class Actor:
         actions: Sequence[tuple[float, Callable[[], Awaitable[Any]]]] = (
             (3, self.send),
             (2, self.cancel),
+            (2, self.retry),
             (4, self.join),
             (1, self.leave),
             (3, self.reconnect),
@@ -138,6 +140,15 @@ class Actor:
         """`chat:cancel` of the newest answer."""
         if (row := self.newest()) is not None:
             await self.client.emit("chat:cancel", {"subtask_id": row})
+
+    async def retry(self) -> None:
+        """`chat:retry` of an answer that ended badly, if there is one; else of any."""
+        rows = self.world.answers()
+        ended = [row for row in rows if row.status in ("FAILED", "CANCELLED")]
+        if rows:
+            row = self.rng.choice(ended or rows)
+            asked = {"task_id": row.task_id, "subtask_id": row.id, "if_running": self.rng.choice(list(IfRunning)).value}
+            await self.client.emit("chat:retry", asked)
 
     async def join(self) -> None:
         """`task:join`, mostly with a cursor."""

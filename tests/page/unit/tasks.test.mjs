@@ -241,14 +241,17 @@ test("a task that was left says and takes nothing more", async () => {
   assert.equal(log.states.at(-1), "streaming");
 });
 
-test("an answer that cannot be run again has its question asked again", async () => {
-  const { session, connection } = open();
+test("an answer that was run again elsewhere is read again, and a refusal is told", async () => {
+  const { session, connection, log } = open();
   const rows = [
     { id: 6, message_id: 1, attempt: 1, role: "USER", status: "COMPLETED", prompt: "why", result: null },
     { id: 7, message_id: 2, attempt: 1, role: "ASSISTANT", status: "FAILED", prompt: "", result: { value: "" } },
   ];
   await connection.answer("task:join", { ...EMPTY, subtasks: rows });
-  session.retry(session.task.rows.get(7), 3);
-  await connection.refuse("chat:retry", "NOT_FOUND");
-  assert.equal(connection.named("chat:send")[0].data.message, "why");
+  session.retry(session.task.rows.get(7));
+  await connection.refuse("chat:retry", "CONFLICT");
+  assert.equal(connection.named("task:join").length, 2);
+  session.retry(session.task.rows.get(7));
+  await connection.refuse("chat:retry", "DEVICE_OFFLINE");
+  assert.equal(log.trouble.length, 1);
 });
