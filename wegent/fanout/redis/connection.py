@@ -203,7 +203,8 @@ class Connection:
                 piece = data[start : start + WRITE] if len(data) > WRITE else data
                 await self._stream.send_all(piece)
                 self._size -= len(piece)
-                self._since = max(self._since, trio.current_time()) if len(data) > WRITE else self._since
+                if len(data) > WRITE:  # the server is reading: that is a sign of life too
+                    self._since = trio.current_time()
                 if not self.full:
                     self._room.unpark_all()
 
