@@ -132,6 +132,7 @@ async def test_text_need_not_be_valid_unicode_and_split_pairs_are_joined(autojum
         ("device:register", {"device_id": "x", "name": "x", "slot_max": 0}, "slot_max"),
         ("device:register", {"device_id": "x", "name": "x", "slot_max": True}, "slot_max"),
         ("device:register", {"device_id": "x", "name": "x", "capabilities": {"\0": 1}}, "capab"),
+        ("device:register", {"device_id": "x", "name": "x", "capabilities": ["x" * 20_000]}, "20000 bytes"),
         ("device:register", {"name": "x"}, "device_id"),
         ("device:register", None, "device_id"),
         ("device:register", [1], ""),

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import trio
 
+from wegent.codec import encode
 from wegent.core.clock import Clock
 from wegent.core.closing import OVERLOAD, Close
-from wegent.core.errors import AccessDenied, Conflict, ShuttingDown
+from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, ShuttingDown
 from wegent.core.instruments import Registry
 from wegent.core.model import Principal
 from wegent.core.remote import RemoteRuns
@@ -36,6 +37,7 @@ from wegent.server.records import Device
 from wegent.server.telling import Teller
 
 log = logging.getLogger(__name__)
+MOST_CAPABILITIES = 20_000
 REPLACED = Close(4403, "Another connection has registered as this device", come_back=False)
 
 
@@ -133,9 +135,13 @@ class Devices:
 
         Raises:
             AccessDenied: the token is for another device.
+            InvalidPayload: its capabilities are too large.
             Conflict: this connection is another device, or the user has too many.
         """
         _permit(session.principal, asked.device_id)
+        if len(encode(asked.capabilities)) > MOST_CAPABILITIES:
+            message = f"`capabilities`: expected at most {MOST_CAPABILITIES} bytes of JSON"
+            raise InvalidPayload(message)
         link = await self._link_of(session, asked.device_id)
         async with self.presence.turn(link.owner):
             now = self._clock.now()
