@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 import trio
+from attrs import evolve
 
 from wegent.core.errors import RunFailed
 from wegent.core.instruments import Registry
@@ -122,6 +123,20 @@ async def test_a_message_that_is_cancelled_at_any_moment_costs_no_files(executor
         assert [(one["Id"], one["State"]) for one in docker_daemon.of_task(job.task_id)] == [(made, "exited")]
 
     assert await at_every_checkpoint(attempt) > 0
+
+
+async def test_a_shell_may_name_an_image_that_is_allowed_and_ask_for_less(executor, docker_daemon):
+    docker_daemon.ask("POST", "/images/wegent-runner/tag", {"repo": "agents/own", "tag": "1"})
+    job = contract_job("echo hi")
+    bot = evolve(job.spec.bot, image="agents/own:1", resources={"memory": 50_000_000, "cpus": 99})
+    job = evolve(job, spec=evolve(job.spec, bot=bot))
+    with pytest.raises(RunFailed, match=r"`docker\.shell_images`") as caught:
+        await said(executor(), job)
+    assert caught.value.type == "image"
+    assert await said(executor(shell_images=("agents/*",)), job) == "hi"
+    made = docker_daemon.ask("GET", f"/containers/{docker_daemon.of_task(job.task_id)[0]['Id']}/json")
+    assert made["Config"]["Image"] == "agents/own:1"
+    assert (made["HostConfig"]["Memory"], made["HostConfig"]["CpuQuota"]) == (50_000_000, 200_000)
 
 
 async def test_containers_are_kept_until_they_are_idle_or_too_many(executor, docker_daemon):

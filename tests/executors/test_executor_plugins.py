@@ -9,6 +9,7 @@ import trio
 
 from wegent.core.config import build
 from wegent.core.errors import ConfigError, RunFailed
+from wegent.core.health import Health
 from wegent.core.kernel import Kernel, Worker
 from wegent.core.ports.executor import Executor
 from wegent.executors.docker.plugin import DockerConfig, DockerPlugin
@@ -54,8 +55,10 @@ async def test_without_a_docker_engine_all_starts_and_its_runs_say_what_is_missi
             deps = await nursery.start(Kernel([(DockerPlugin(), config)], worker=Worker("w", tmp_path)).serve)
             with pytest.raises(RunFailed, match="No Docker engine listens") as caught:
                 await deps.all(Executor)["docker"].run(contract_job("true", "Command"), MemorySink())
+            ready, words = await deps.one(Health).ready()
             nursery.cancel_scope.cancel()
         assert caught.value.type == "engine_away"
+        assert (ready, words["docker"]) == (False, caught.value.sentence)
         names.add((tmp_path / "docker-instance").read_text())
     assert len(names) == 1, "containers are found again by a name that stays"
 

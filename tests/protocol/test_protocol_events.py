@@ -125,7 +125,7 @@ PARTS = {
     protocol.Position: "subtask_id attempt offset",
     protocol.JobUser: "id name",
     protocol.JobTeam: "id name namespace",
-    protocol.JobBot: "name shell_type system_prompt= model= tools= mcp_servers= skills=",
+    protocol.JobBot: "name shell_type system_prompt= model= tools= mcp_servers= skills= image? resources?",
     protocol.JobMessage: "role content sender?",
     protocol.JobWorkspace: "git_url? git_repo? branch_name?",
     protocol.FetchTasks: "executor targets limit wait_s=",

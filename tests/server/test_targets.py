@@ -12,6 +12,7 @@ from wegent.core.errors import ConfigError
 from wegent.server.owners import device_target
 from wegent.server.plugin import ChatConfig
 from wegent.server.records import Token
+from wegent.server.specs import job_of
 from wegent.server.targets import CommandPolicy, Targets
 from wegent.server.teams import CHAT_SHELL
 from wegent.testing.harness import Application, serving
@@ -184,3 +185,13 @@ async def test_commands_elsewhere_and_other_shells_are_for_everybody(autojump_cl
         app.sending._targets = Targets(app.clock, ["local", "docker"], command=CommandPolicy.NOBODY)
         assert (await app.send(team_id=await app.team(shellType="Command", executor="docker")))[0] == "docker"
         assert (await app.send(team_id=await app.team(shellType="Agent", executor="local")))[0] == "local"
+
+
+async def test_who_runs_a_row_is_told_what_its_shell_wants_to_run_in():
+    async with serving(Elsewhere()) as app:
+        app.sending._targets = Targets(app.clock, ["docker"])
+        shell = {"shellType": "Command", "executor": "docker", "image": "tools:1", "resources": {"memory": 1_000}}
+        _, task_id = await app.send(team_id=await app.team(**shell))
+        rows = app.peek(lambda unit: unit.subtasks(task_id))
+        bot = app.peek(lambda unit: job_of(unit, unit.task(task_id), rows[-1])).bot
+    assert (bot.image, bot.resources) == ("tools:1", {"memory": 1_000})

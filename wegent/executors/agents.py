@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from wegent.core.errors import RunFailed
 
@@ -10,7 +10,7 @@ COMMAND = {"Command": "wegent.runner.command:run"}
 """What there is without any configuration: shell type to `module:function`."""
 
 
-def unknown_shell(executor: str, shell_type: str, known: Sequence[str]) -> RunFailed:
+def unknown_shell(executor: str, shell_type: str, known: Collection[str]) -> RunFailed:
     """The error for a shell type that an executor has no agent for: what there is, and how one is added."""
     there = ", ".join(sorted(known)) or "none"
     return RunFailed(

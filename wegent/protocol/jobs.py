@@ -37,7 +37,9 @@ class JobTeam:
 
 @frozen(kw_only=True)
 class JobBot:
-    """Which bot answers, and what it is made of; `model`, `tools` and the like as their kinds give them."""
+    """Which bot answers, and what it is made of; `model`, `tools` and the like as their kinds give them. `image` and
+    `resources` are what its Shell wants to run in, where that is a container.
+    """
 
     name: str
     shell_type: str
@@ -46,6 +48,8 @@ class JobBot:
     tools: tuple[Any, ...] = ()
     mcp_servers: Any = field(factory=dict)
     skills: tuple[Any, ...] = ()
+    image: str | None = None
+    resources: dict[str, Any] | None = None
 
 
 @frozen(kw_only=True)

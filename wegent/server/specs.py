@@ -60,6 +60,8 @@ def _bot(setup: TeamSetup, row: Subtask) -> JobBot:
         model={**_told(setup.model, setup.model_owner, row.target), "features": features},
         mcp_servers=_told(setup.mcp_servers, setup.ghost_owner, row.target),
         skills=tuple(setup.skills),
+        image=setup.image,
+        resources=None if setup.resources is None else dict(setup.resources),
     )
 
 

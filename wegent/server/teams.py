@@ -35,6 +35,8 @@ class TeamSetup:
     bot_name: str
     shell_type: str
     executor: str | None
+    image: str | None
+    resources: Mapping[str, Any] | None
     on_lost: str
     system_prompt: str
     model: Mapping[str, Any] = field(repr=False)
@@ -99,6 +101,8 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
         bot_name=bot_kind.name,
         shell_type=shell.shellType,
         executor=shell.executor,
+        image=shell.image,
+        resources=shell.resources,
         on_lost=spec.onLost or shell.onLost or "fail",
         system_prompt="\n\n".join(prompts),
         model=_model_config(found) if found else {},

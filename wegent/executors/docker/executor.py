@@ -16,7 +16,7 @@ from wegent.executors.docker.container import Container
 from wegent.executors.docker.engine import Engine
 from wegent.executors.docker.keeping import Containers
 from wegent.executors.docker.metering import Meter
-from wegent.executors.docker.options import DockerOptions
+from wegent.executors.docker.options import DockerOptions, Plan
 from wegent.executors.errorlog import ErrorLog
 from wegent.executors.exits import Exit, without_a_word
 from wegent.executors.program import converse
@@ -44,17 +44,15 @@ class DockerExecutor(Executor):
 
     async def run(self, job: Job, sink: Sink) -> Outcome:
         """Start the runner in its container, and pass on what it says; see `Executor.run`."""
-        options, shell_type = self._options, job.spec.bot.shell_type
-        options.program_of(shell_type)
+        options, plan = self._options, self._options.plan(job.spec.bot)
         folder = await self._workspaces.prepare(job.spec)
         await trio.to_thread.run_sync(_give, folder, options.owner, limiter=self._threads)
-        settings = options.settings(shell_type, job.task_id, folder)
+        settings = options.settings(plan, job.task_id, folder)
         errors = ErrorLog(job.stream)
-        image = options.image_of(shell_type)
         try:
             with trio.move_on_after(options.timeout):
-                async with self._containers.running(job.task_id, image, settings, errors) as container:
-                    return await self._converse(container, job, sink)
+                async with self._containers.running(job.task_id, plan.image, settings, errors) as container:
+                    return await self._converse(container, plan, job, sink)
         finally:
             errors.close()
         raise RunFailed(f"The runner did not end within {options.timeout:g} seconds.", type="timeout")
@@ -67,23 +65,22 @@ class DockerExecutor(Executor):
         """
         await self._containers.collect()
 
-    async def _converse(self, container: Container, job: Job, sink: Sink) -> Outcome:
+    async def _converse(self, container: Container, plan: Plan, job: Job, sink: Sink) -> Outcome:
         options = self._options
         try:
             return await converse(container, job, sink, grace=options.grace, exit=options.exit)
         except RunFailed as error:
             if error.type in ("killed", "runner_exit"):
-                await self._judge(await container.stopped(options.exit), job.spec.bot.shell_type, error)
+                await self._judge(await container.stopped(options.exit), plan, error)
             raise
 
-    async def _judge(self, how: Exit, shell_type: str, error: RunFailed) -> None:
+    async def _judge(self, how: Exit, plan: Plan, error: RunFailed) -> None:
         """Raise what says more of an end than the runner could, or was there to."""
         if how.out_of_memory:
             raise without_a_word(how) from error
         if how.code in _CANT_RUN:
-            program = self._options.program_of(shell_type)
-            named = f"program {program[0]!r}" if program else "program"
-            message = f"The image {self._options.image_of(shell_type)!r} has no {named} that can be run."
+            named = f"program {plan.program[0]!r}" if plan.program else "program"
+            message = f"The image {plan.image!r} has no {named} that can be run."
             raise RunFailed(message, type="runner_exit") from error
         if how.signal == signal.SIGTERM:  # an engine that is stopped ends its containers so, and then itself
             with trio.move_on_after(self._options.exit):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from wegent.core.errors import RunFailed
 from wegent.executors.agents import unknown_shell, with_defaults
+from wegent.protocol.jobs import JobBot
 from wegent.runner.environment import MARK
 
 FOLDER = "/workspace"
@@ -19,6 +22,7 @@ _NOBODY = 65_534
 _USER = re.compile(r"\d+:\d+")
 _LEAST_MEMORY = 16 * 1024**2
 _PERIOD_US = 100_000
+_RESOURCES = ("memory", "cpus", "pids")
 
 
 def _usable_user(_: object, __: object, value: str) -> None:
@@ -54,11 +58,39 @@ class ContainerLimits:
                 message = f"{name} is at least {value}"
                 raise ValueError(message)
 
+    def within(self, resources: Mapping[str, Any]) -> ContainerLimits:
+        """These, or less where a Shell's `resources` say so.
+
+        Raises:
+            RunFailed: they are not what they should be.
+        """
+        less = {}
+        for name, value in resources.items():
+            if name not in _RESOURCES or type(value) not in (int, float):
+                raise RunFailed(
+                    "A Shell's `resources` for docker are `memory` in bytes, `cpus` and `pids`, as numbers."
+                )
+            less[name] = min(getattr(self, name), value if name == "cpus" else int(value))
+        try:
+            return evolve(self, **less)
+        except ValueError as error:
+            raise RunFailed(f"The Shell's `resources` are too small: {error}.") from error
+
+
+@frozen
+class Plan:
+    """What a bot runs in: image, limits, and the program; None: the image's own."""
+
+    image: str
+    program: tuple[str, ...] | None
+    limits: ContainerLimits
+
 
 @frozen
 class DockerOptions:
     """By shell type: `agents` (`module:function`, run by `python` in the image), `commands` (a program and its
-    arguments), `images` (instead of `image`; with neither agent nor command its own program is run).
+    arguments), `images` (instead of `image`; with neither agent nor command its own program is run). `shell_images` are
+    patterns, as of file names, of images that Shells may name for themselves.
 
     Seconds: `timeout` of a whole run, `grace` between the steps of its end, `exit` for a runner to end after its last
     word, `idle` after which a stopped container is removed; at most `kept` of these are there. `user` is UID:GID.
@@ -67,6 +99,7 @@ class DockerOptions:
     socket: Path = Path("/var/run/docker.sock")
     image: str = "wegent-runner"
     images: Mapping[str, str] = field(factory=dict)
+    shell_images: tuple[str, ...] = ()
     agents: Mapping[str, str] = field(factory=dict)
     commands: Mapping[str, tuple[str, ...]] = field(factory=dict)
     python: str = "python3"
@@ -87,35 +120,37 @@ class DockerOptions:
         uid, _, gid = self.user.partition(":")
         return int(uid), int(gid)
 
-    def image_of(self, shell_type: str) -> str:
-        """The image for a shell type."""
-        return self.images.get(shell_type, self.image)
-
-    def program_of(self, shell_type: str) -> list[str] | None:
-        """The program for a shell type; None: the image's own.
+    def plan(self, bot: JobBot) -> Plan:
+        """What the bot runs in.
 
         Raises:
-            RunFailed: there is nothing for it.
+            RunFailed: there is nothing for its shell type, or its Shell wants what it may not have.
         """
+        image = self.images.get(bot.shell_type, self.image) if bot.image is None else self._allowed(bot.image)
+        return Plan(image, self._program(bot), self.limits.within(bot.resources or {}))
+
+    def _allowed(self, image: str) -> str:
+        if any(fnmatchcase(image, pattern) for pattern in self.shell_images):
+            return image
+        there = ", ".join(self.shell_images) or "none"
+        message = f"The Shell's image {image!r} is not one that Shells may name here (`docker.shell_images`): {there}."
+        raise RunFailed(message, type="image")
+
+    def _program(self, bot: JobBot) -> tuple[str, ...] | None:
         agents = with_defaults(self.agents)
-        if program := self.commands.get(shell_type):
-            return list(program)
-        if reference := agents.get(shell_type):
-            return [self.python, "-P", "-m", "wegent.runner", reference]
-        if shell_type not in self.images:
-            raise unknown_shell("docker", shell_type, [*agents, *self.commands, *self.images])
+        if program := self.commands.get(bot.shell_type):
+            return program
+        if reference := agents.get(bot.shell_type):
+            return (self.python, "-P", "-m", "wegent.runner", reference)
+        if bot.shell_type not in self.images and bot.image is None:
+            raise unknown_shell("docker", bot.shell_type, {*agents, *self.commands, *self.images})
         return None
 
-    def settings(self, shell_type: str, task_id: int, folder: Path) -> dict[str, Any]:
-        """What a container for a task is made of beside its image and labels, as the engine takes it.
-
-        Raises:
-            RunFailed: there is nothing for the shell type.
-        """
-        program = self.program_of(shell_type)
+    def settings(self, plan: Plan, task_id: int, folder: Path) -> dict[str, Any]:
+        """What a container for a task is made of beside its image and labels, as the engine takes it."""
         environment = {"HOME": "/tmp", **self.environment, MARK: str(task_id)}  # noqa: S108 - the container's own
         return {
-            **({} if program is None else {"Entrypoint": program}),
+            **({} if plan.program is None else {"Entrypoint": plan.program}),
             "Env": [f"{name}={value}" for name, value in environment.items()],
             "User": self.user,
             "WorkingDir": FOLDER,
@@ -124,11 +159,10 @@ class DockerOptions:
             "AttachStdin": True,
             "AttachStdout": True,
             "AttachStderr": True,
-            "HostConfig": self._host(folder),
+            "HostConfig": self._host(plan.limits, folder),
         }
 
-    def _host(self, folder: Path) -> dict[str, Any]:
-        limits = self.limits
+    def _host(self, limits: ContainerLimits, folder: Path) -> dict[str, Any]:
         most = {"fsize": limits.file, "nofile": limits.files, "core": 0}
         return {
             "Init": True,

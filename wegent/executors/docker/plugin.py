@@ -12,6 +12,7 @@ import trio
 from attrs import field, frozen
 
 from wegent.core.errors import RunFailed
+from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.kernel import Worker
 from wegent.core.ports.executor import Executor
@@ -52,6 +53,7 @@ class DockerPlugin(Plugin):
         engine = Engine(config.socket)
         meter = Meter(engine, deps.one(Registry))
         executor = DockerExecutor(engine, instance, workspaces, config, meter)
+        deps.one(Health).add(self.name, engine.ping)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(meter.run)
             nursery.start_soon(_collect, executor, config.collect)
