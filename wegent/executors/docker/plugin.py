@@ -72,9 +72,9 @@ async def _collect(executor: Executor, every: float) -> None:
 def _instance(data: Path) -> str:
     """The name of this data folder's server among all that use the engine; made at the first start."""
     file = data / _INSTANCE_FILE
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        data.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(8), encoding="ascii")
-        return file.read_text(encoding="ascii")
+    if file.exists() and (name := file.read_text(encoding="ascii").strip()):
+        return name
+    data.mkdir(parents=True, exist_ok=True)
+    name = secrets.token_hex(8)
+    file.write_text(name, encoding="ascii")
+    return name
