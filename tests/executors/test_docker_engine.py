@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -39,6 +40,22 @@ async def test_a_socket_that_nobody_listens_at_is_no_engine(tmp_path):
         await socket.bind(str(tmp_path / "s"))
         error = await failure(executor_on(tmp_path / "s", tmp_path))
     assert (error.type, "No Docker engine listens" in error.sentence) == ("engine_away", True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_an_engine_that_the_server_may_not_use_says_what_would_let_it(tmp_path):
+    with trio.socket.socket(trio.socket.AF_UNIX) as socket:
+        await socket.bind(str(tmp_path / "s"))
+        socket.listen()
+        os.seteuid(65_534)
+        try:
+            with pytest.raises(
+                RunFailed, match=r"may not use the Docker engine at .*/s: add it to the group"
+            ) as caught:
+                await Engine(tmp_path / "s").ping()
+        finally:
+            os.seteuid(0)
+    assert caught.value.type == "engine_away"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class ContainerLimits:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what no container can live with."""
-        least = {"memory": _LEAST_MEMORY, "cpus": 0.01, "pids": 4, "file": 0, "files": 32, "tmp": 0}
+        least = {"memory": _LEAST_MEMORY, "cpus": 0.01, "pids": 4, "file": 0, "files": 32, "tmp": 4_096}
         for name, value in least.items():
             if getattr(self, name) < value:
                 message = f"{name} is at least {value}"
