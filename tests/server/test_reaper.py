@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from wegent.core.errors import LeaseLost, StoreAway, Terminal
-from wegent.core.model import CONTENT, Ending, EndingStatus
-from wegent.core.ports.runbook import Held
+from wegent.core.errors import BrokerAway, LeaseLost, StoreAway, Terminal
+from wegent.core.model import CONTENT, Ending, EndingStatus, Text
+from wegent.core.ports.runbook import Held, Unsaved
 from wegent.core.runs import RunLimits
 from wegent.core.said import SaidBlock, SaidText
 from wegent.protocol.limits import MAX_ATTEMPTS
@@ -19,6 +19,7 @@ from wegent.server.claiming import Claim
 from wegent.server.owners import device_owner, host_owner
 from wegent.server.reaper import Reaper
 from wegent.storage.memory import MemoryStore
+from wegent.testing.chaos import DistantLog
 from wegent.testing.harness import Application, serving
 from wegent.testing.scripted import ScriptedExecutor, say, wait
 from wegent.testing.viewer import Viewer
@@ -302,7 +303,7 @@ async def test_the_last_words_that_arrived_here_are_kept(autojump_clock):
 
 async def test_of_two_reapers_one_takes_a_run(autojump_clock):
     async with hosted(on_lost="rerun") as (app, _viewer, run):
-        other = Reaper(app.book, app.remote, app.teller, app.registry, owner="worker-2")
+        other = Reaper(app.book, app.remote, app.streams, app.teller, app.registry, owner="worker-2")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other.run)
             await trio.sleep(40)
@@ -320,7 +321,7 @@ async def test_two_workers_that_live_do_not_reap_each_other(autojump_clock):
         await app.store.write(
             lambda unit: unit.update_subtask(run.job.subtask_id, task=unit.touch(run.job.task_id), owner="worker-2")
         )
-        other = Reaper(app.book, app.remote, app.teller, app.registry, owner="worker-2")
+        other = Reaper(app.book, app.remote, app.streams, app.teller, app.registry, owner="worker-2")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other.run)
             await trio.sleep(60)
@@ -527,3 +528,63 @@ async def test_what_has_ended_can_be_neither_given_up_nor_given_back(autojump_cl
         assert await app.book.give_back([Held(row.id, 1, job.lease, cancelling=False)]) == []
         assert app.row(row.id) == row
         assert endings(viewer) == ["chat:done"]
+
+
+class Shared(Elsewhere):
+    """Its log is somewhere else, and outlives it; what runs say is not saved beside their rows meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(run_limits=RunLimits(save_every=1_000))
+
+    def make_log(self) -> DistantLog:
+        return DistantLog(self.timers, trio.lowlevel.checkpoint)
+
+
+@pytest.mark.parametrize("saved", ["", "abc", "abcdefghi"])
+async def test_the_text_of_a_lost_worker_is_in_the_shared_log(autojump_clock, saved):
+    """If that has more than was saved; one that was flushed may have less."""
+    async with serving(Shared()) as app:
+        viewer, _ = await app.send()
+        run = await app.claim("worker-2")
+        await app.book.save([Unsaved(run.job.stream, "", [Text(CONTENT, 0, saved)])] if saved else [])
+        await report(app, run, "abcdef")
+        await app.remote.say(run, [SaidBlock({"id": "b", "tool_name": "x"})])
+        app.remote._runs.clear()  # it ran elsewhere
+        app.runs.saver.discard(run.tail)
+        await viewer.client.wait_for("chat:error")
+        row = app.row(run.job.subtask_id)
+        assert (row.content, [value["id"] for value in row.values]) == (max(saved, "abcdef", key=len), ["b"])
+
+
+async def test_at_a_start_the_shared_log_tells_what_workers_said_last(autojump_clock):
+    app = Shared()
+    async with serving(app):
+        await app.send()
+        run = await app.claim("worker-of-old")
+        await app.remote.say(run, [SaidText(CONTENT, "abcdef", 0)])
+        app.remote._runs.clear()
+        await app.reaper.recover()
+    row = app.row(run.job.subtask_id)
+    assert (row.status, row.error_type, row.content) == ("FAILED", "worker_lost", "abcdef")
+
+
+@pytest.mark.parametrize("start", [True, False])
+async def test_a_shared_log_that_is_away_keeps_nobody_from_taking_over(autojump_clock, start):
+    async with serving(Shared()) as app:
+        await app.send()
+        run = await app.claim("worker-2")
+        await app.book.save([Unsaved(run.job.stream, "", [Text(CONTENT, 0, "abc")])])
+        app.remote._runs.clear()
+
+        async def away(*_):
+            await trio.lowlevel.checkpoint()
+            message = "the log is away"
+            raise BrokerAway(message)
+
+        app.log.read = away
+        if start:
+            await app.reaper.recover()
+        else:
+            await trio.sleep(20)
+        row = app.row(run.job.subtask_id)
+        assert (row.status, row.content) == ("FAILED", "abc")

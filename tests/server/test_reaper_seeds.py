@@ -65,7 +65,9 @@ class Elsewhere(Application):
         self.rng = rng
         self.story = story
         super().__init__(ScriptedExecutor(), lapses=LAPSES)
-        self.other = Reaper(self.book, self.remote, self.teller, self.registry, owner="worker-2", lapses=LAPSES)
+        self.other = Reaper(
+            self.book, self.remote, self.streams, self.teller, self.registry, owner="worker-2", lapses=LAPSES
+        )
 
     def make_teller(self):
         story = self.story

@@ -72,6 +72,17 @@ class Streams:
         self._log.hold(replica)
         return replica
 
+    async def kept(self, stream: StreamId) -> Snapshot | None:
+        """What a shared log has of a stream that some other worker wrote; None where the log is this worker's memory.
+
+        Raises:
+            BrokerAway: the log does not answer.
+        """
+        if self.local:
+            await trio.lowlevel.checkpoint()
+            return None
+        return await self._log.read(stream)
+
     def get(self, stream: StreamId) -> Replica | None:
         """The stream as far as this worker knows it."""
         return self._replicas.get(stream)

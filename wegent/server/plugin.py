@@ -169,7 +169,7 @@ class ChatPlugin(Plugin):
         remote = RemoteRuns(
             book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits, ask=skills.ask_of
         )
-        reaper = Reaper(book, remote, teller, deps.one(Registry), owner=owner, lapses=config.lapses)
+        reaper = Reaper(book, remote, streams, teller, deps.one(Registry), owner=owner, lapses=config.lapses)
         stop = stopper_of(runs, remote)
         dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
         teller.after_ending = queue.nudge

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Mapping
 import trio
 from attrs import frozen
 
-from wegent.core.errors import Overloaded
+from wegent.core.errors import BrokerAway, Overloaded
 from wegent.core.instruments import Registry
+from wegent.core.model import StreamId
 from wegent.core.remote import RemoteRuns
+from wegent.core.replica import Replica
+from wegent.core.saving import Tail
+from wegent.core.streams import Streams
 from wegent.server.ending import Lost, ending_of
 from wegent.server.owners import Lapses, reason_of
 from wegent.server.runbook import StoreRunBook
@@ -42,6 +46,7 @@ class Reaper:
         self,
         book: StoreRunBook,
         remote: RemoteRuns,
+        streams: Streams,
         teller: Teller,
         registry: Registry,
         *,
@@ -51,6 +56,7 @@ class Reaper:
         """`owner` is this worker."""
         self._book = book
         self._remote = remote
+        self._streams = streams
         self._teller = teller
         self._registry = registry
         self._owner = owner
@@ -60,6 +66,7 @@ class Reaper:
 
     async def recover(self) -> None:
         """Take what workers of an earlier life left: for a server that has the data to itself."""
+        await self._fetch(await self._book.held(None))
         self._tell(self._owner, await self._book.reclaim_workers())
 
     async def run(self) -> None:
@@ -90,8 +97,20 @@ class Reaper:
         if held:
             log.warning("%s is lost; it held %d runs", owner, len(held))
             await self._remote.save()  # a run on a host or device keeps all the text that arrived here
-        self._doubt = _Doubt(owner, held)
+            await self._fetch(held)
+        self._doubt = _Doubt(owner, {each.subtask_id: each.attempt for each in held})
         self._tell(owner, await self._book.reclaim(owner, beat))
+
+    async def _fetch(self, held: Iterable[StreamId]) -> None:
+        """What a shared log has more than was saved goes beside the rows, from where a take-over reads it."""
+        try:
+            for stream in held:
+                if (found := await self._streams.kept(stream)) is not None:
+                    tail = Tail(Replica.of(stream, found), "", await self._book.saved(stream))
+                    if (unsaved := tail.unsaved()) is not None:
+                        await self._book.save([unsaved])
+        except BrokerAway as error:
+            log.warning("lost runs keep what was saved of them, maybe less than was said: %s", error.sentence)
 
     def _tell(self, owner: str, taken: Iterable[Lost]) -> None:
         """Tell of what was committed just now, or when nobody knew of it."""

@@ -129,9 +129,27 @@ class StoreRunBook(RunBook):
             await self._store.write(lambda unit: unit.beat(owner))
         return seen
 
-    async def held(self, owner: str) -> dict[int, int]:
-        """The attempts of rows that an owner holds, by the rows' ids."""
-        return await self._store.read(lambda unit: {row: attempt for row, attempt, _, _ in unit.owned(owner)})
+    async def held(self, owner: str | None) -> list[StreamId]:
+        """The attempts that an owner holds; those of all workers, where None."""
+
+        def work(unit: Unit) -> list[StreamId]:
+            rows = unit.running(None if owner is None else [owner])
+            return [
+                StreamId(row.task_id, row.id, row.attempt)
+                for row in rows
+                if owner is not None or not is_remote(row.owner or "")
+            ]
+
+        return await self._store.read(work)
+
+    async def saved(self, stream: StreamId) -> Snapshot:
+        """What was saved of a stream that is written."""
+
+        def work(unit: Unit) -> Snapshot:
+            row = unit.subtask(stream.subtask_id)
+            return Snapshot({}) if row is None or row.attempt != stream.attempt else saved_snapshot(unit, row)
+
+        return await self._store.read(work)
 
     async def reclaim(self, owner: str, beat: int | None) -> list[Lost]:
         """Take every run from an owner that is lost, unless it has beaten since that beat (None: it never had)."""

@@ -124,7 +124,9 @@ class Application:
         self.skills = Skills(self.store, self.rooms)
         self.runs = self.make_runs({CHAT_SHELL: executor})
         self.remote = self.make_remote()
-        self.reaper = Reaper(self.book, self.remote, self.teller, self.registry, owner=self.owner, lapses=lapses)
+        self.reaper = Reaper(
+            self.book, self.remote, self.streams, self.teller, self.registry, owner=self.owner, lapses=lapses
+        )
         self.stop = stopper_of(self.runs, self.remote)
         self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
         self.teller.after_ending = self.queue.nudge
