@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock as Clock
 
 from wegent.core.errors import BrokerAway, OffsetMismatch, Sealed
-from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Value
+from wegent.core.model import CONTENT, THINKING, Ending, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.ports.streamlog import StreamLog
 from wegent.core.replica import Replica
 from wegent.core.timers import Timers
@@ -80,7 +80,7 @@ class Writer:
         self.log = HoldingLog(self.shared, timers)
         self.stream = stream()
         self.replica = Replica(self.stream)
-        self.log.hold(self.replica)
+        self.log.hold(self.replica, new=True)
 
     async def say(self, delta: str, *values: Value) -> None:
         entries = [content(self.replica.length(), delta), *values]
@@ -211,17 +211,33 @@ async def test_a_log_that_comes_back_too_late_is_left_alone(writer: Writer, auto
     assert await writer.shared.kept.read(writer.stream) is None
 
 
-async def test_what_an_earlier_database_left_under_the_same_name_is_replaced(
-    writer: Writer, autojump_clock: Clock
+@pytest.mark.parametrize("away", [False, True], ids=["at once", "while the log was away"])
+@pytest.mark.parametrize("left", ["text", "other text", "values", "ending"])
+async def test_what_an_earlier_database_left_under_the_same_name_is_dropped(
+    writer: Writer, autojump_clock: Clock, left: str, away: bool
 ) -> None:
-    await writer.shared.kept.append(writer.stream, [content(0, "something else")])
-    await writer.say("a")
-    assert await writer.kept() == "a"
+    kept = writer.shared.kept
+    if left == "ending":
+        await kept.end(writer.stream, DONE, keep=600)
+    else:
+        entries = {"text": content(0, "old"), "other text": Text(THINKING, 0, "old"), "values": value("v", 9)}
+        await kept.append(writer.stream, [entries[left]])
+    writer.shared.away = away
+    await writer.say("a", value("v", 1))
+    writer.back()
+    await trio.sleep(2 * AGAIN)
+    await writer.say("b")
+    found = await kept.read(writer.stream)
+    assert found is not None
+    assert (dict(found.texts), found.values, found.ending) == ({CONTENT: "ab"}, (value("v", 1),), None)
+
+
+async def test_what_was_there_when_a_stream_is_taken_up_is_not_dropped(writer: Writer, autojump_clock: Clock) -> None:
     other = stream()
-    await writer.shared.kept.end(other, DONE, keep=60)
     writer.log.hold(Replica(other))
-    await writer.log.append(other, [content(0, "b")])
-    assert await text(writer.shared.kept, other) == "b"
+    await writer.shared.kept.append(other, [Text(THINKING, 0, "theirs")])
+    await writer.log.append(other, [content(0, "a")])
+    assert writer.shared.kept.replica(other).lengths() == {CONTENT: 1, THINKING: 6}
 
 
 async def test_what_others_wrote_or_ended_is_not_overwritten(writer: Writer, autojump_clock: Clock) -> None:

@@ -56,7 +56,7 @@ class Streams:
         """Begin a stream that this worker will write; `revision` is the task's at the attempt's start."""
         replica = self._log.replica(stream) if self.local else Replica(stream)
         replica.revision = revision
-        return self._keep_copy(replica)
+        return self._keep_copy(replica, new=True)
 
     async def recall(self, stream: StreamId, revision: int, snapshot: Snapshot) -> Replica:
         """The same for one that has been written before, of which the store has `snapshot` and the log maybe more."""
@@ -67,9 +67,9 @@ class Streams:
         found = await self._log.read(stream)
         return self._keep_copy(Replica.of(stream, found or snapshot, revision))
 
-    def _keep_copy(self, replica: Replica) -> Replica:
+    def _keep_copy(self, replica: Replica, *, new: bool = False) -> Replica:
         self._replicas[replica.stream] = replica
-        self._log.hold(replica)
+        self._log.hold(replica, new=new)
         return replica
 
     async def kept(self, stream: StreamId) -> Snapshot | None:

@@ -22,13 +22,16 @@ _NOTHING = Ending(EndingStatus.CANCELLED)
 
 
 class _Held:
-    """A stream that this worker writes. `behind`: the shared log may lack some of it; `fresh`: nobody wrote it yet."""
+    """A stream that this worker writes. `behind`: the shared log may lack some of it.
 
-    __slots__ = ("behind", "ending", "fresh", "lock", "not_before", "replica", "until")
+    `new`: nobody has written it, so whatever the shared log has of it is not of this stream.
+    """
 
-    def __init__(self, replica: Replica) -> None:
+    __slots__ = ("behind", "ending", "lock", "new", "not_before", "replica", "until")
+
+    def __init__(self, replica: Replica, *, new: bool) -> None:
         self.replica = replica
-        self.fresh = not replica.texts and not replica.values
+        self.new = new
         self.behind = False
         self.not_before = float("-inf")
         self.ending: Ending | None = None
@@ -54,11 +57,11 @@ class HoldingLog(StreamLog):
         """How many streams the shared log may lack something of."""
         return sum(held.behind for held in self._held.values())
 
-    def hold(self, replica: Replica) -> None:
+    def hold(self, replica: Replica, *, new: bool = False) -> None:
         """Have its copy; a stream that was held already keeps its state."""
         held = self._held.get(replica.stream)
-        if held is None:
-            self._held[replica.stream] = _Held(replica)
+        if held is None or new:
+            self._held[replica.stream] = _Held(replica, new=new)
         else:
             held.replica = replica
 
@@ -76,6 +79,7 @@ class HoldingLog(StreamLog):
             if held.behind and trio.current_time() < held.not_before:
                 return
             try:
+                await self._begin(held)
                 await self._write_back(held)
                 await self._append(held, entries)
             except BrokerAway:
@@ -109,10 +113,9 @@ class HoldingLog(StreamLog):
         held.ending, held.until = ending, trio.current_time() + keep
         self._timers.after(keep, lambda: self._lapse(held))
         async with held.lock:
-            held.behind = (
-                True  # it may have lost something since the last append: nothing can be mended once it is sealed
-            )
+            held.behind = True  # for all that is known: once it is sealed, nothing can be mended
             try:
+                await self._begin(held)
                 await self._write_back(held)
             except BrokerAway:
                 self._fall_behind(held)
@@ -136,21 +139,24 @@ class HoldingLog(StreamLog):
             with trio.move_on_after(AGAIN):
                 await self._wake.wait()
 
+    async def _begin(self, held: _Held) -> None:
+        """Empty a new stream: an earlier database may have had one of that name."""
+        if held.new:
+            if await self._shared.read(held.replica.stream) is not None:
+                log.warning("stream %s was in the log already, of an earlier database", held.replica.stream)
+                await self._shared.end(held.replica.stream, _NOTHING, keep=0)
+            held.new = False
+
     async def _append(self, held: _Held, entries: Sequence[Entry]) -> None:
         stream = held.replica.stream
         try:
             await self._shared.append(stream, entries)
-        except (OffsetMismatch, Sealed) as error:
-            if held.fresh:
-                log.warning("stream %s was in the log already, of an earlier database; it begins anew", stream)
-                await self._shared.end(stream, _NOTHING, keep=0)
-            elif isinstance(error, OffsetMismatch) and error.offset < held.replica.length(error.channel):
-                held.behind = True  # the log has lost something, and nobody said so
-                await self._write_back(held)
-            else:
+        except OffsetMismatch as error:
+            if error.offset >= held.replica.length(error.channel):
                 raise
+            held.behind = True  # the log has lost something, and nobody said so
+            await self._write_back(held)
             await self._shared.append(stream, entries)
-        held.fresh = False
 
     async def _write_back(self, held: _Held) -> None:
         """Bring the shared log up to the copy, and to its ending."""
@@ -170,6 +176,7 @@ class HoldingLog(StreamLog):
     async def _write_back_quietly(self, held: _Held, limiter: trio.CapacityLimiter) -> None:
         async with limiter, held.lock:
             try:
+                await self._begin(held)
                 await self._write_back(held)
             except BrokerAway:
                 self._fall_behind(held)

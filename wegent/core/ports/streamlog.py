@@ -45,10 +45,11 @@ class StreamLog(ABC):
     async def end(self, stream: StreamId, ending: Ending, *, keep: float) -> None:
         """Seal the stream: later appends raise `Sealed`. It is forgotten `keep` seconds later."""
 
-    def hold(self, replica: Replica) -> None:  # noqa: B027 - a log that loses nothing needs no copies
+    def hold(self, replica: Replica, *, new: bool = False) -> None:  # noqa: B027 - who loses nothing needs no copies
         """This worker writes the stream from now on, and `replica` is its copy: it has what the log may have lost.
 
-        The copy gets entries after the log has taken them, in the step in which `append` returns.
+        `new`: the attempt begins, and nobody has written its stream before. The copy gets entries after the log has
+        taken them, in the step in which `append` returns.
         """
 
     def forget(self, stream: StreamId) -> None:  # noqa: B027

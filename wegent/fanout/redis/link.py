@@ -27,7 +27,7 @@ class Link:
     """Commands for whoever holds it, as long as Redis is there; calls fail at once while it is not.
 
     `up` says which. `returned` is called in the plain step in which it comes up, after `greeting` has prepared the
-    connection; `made` counts connections; `tried` is set after the first attempt.
+    connection; `made` counts connections; `tried` is set after the first attempt. `reason` says why it is not up.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Link:
         self._greeting = greeting
         self._scripts = scripts
         self._connection: Connection | None = None
-        self._reason = "not connected yet"
+        self.reason = "not connected yet"
         self._identity: Identity | None = None
         self._told: set[str] = set()
         """Refusals that the log has of this connection."""
@@ -115,9 +115,9 @@ class Link:
             began, made = trio.current_time(), self.made
             await self._live()
             if self.made > made:
-                log.warning("Redis at %s is away: %s", self.target, self._reason)
+                log.warning("Redis at %s is away: %s", self.target, self.reason)
             elif delay == first:
-                log.warning("Redis at %s can't be used: %s", self.target, self._reason)
+                log.warning("Redis at %s can't be used: %s", self.target, self.reason)
             if self.made > made and trio.current_time() > began + self.limits.retry_most:
                 delay = first
             self.tried.set()
@@ -137,11 +137,11 @@ class Link:
                     self.returned()
                 self.tried.set()
                 await connection.closed.wait()
-                self._reason = connection.lost or ""
+                self.reason = connection.lost or ""
         except BrokerAway as error:
-            self._reason = error.sentence
+            self.reason = error.sentence
         except ConfigError as error:
-            self.refused, self._reason = error, error.sentence
+            self.refused, self.reason = error, error.sentence
         finally:
             self._connection = None
 
@@ -159,7 +159,7 @@ class Link:
 
     def _present(self) -> Connection:
         if self._connection is None:
-            message = f"Redis is away: {self._reason}"
+            message = "Redis is away"  # the reason may name addresses, which are no client's business
             raise BrokerAway(message)
         return self._connection
 
