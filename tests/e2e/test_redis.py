@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.serving import Server, serving, until
@@ -198,3 +199,22 @@ def test_a_url_that_will_never_do_is_told_at_the_start(
         server.start()
     assert "Traceback" not in str(raised.value)
     assert "wrong@" not in str(raised.value)
+
+
+def test_a_server_that_is_killed_loses_nothing_that_a_viewer_has_seen(server: Server) -> None:
+    """Beside the rows text is saved once a second; the log is told first, and has all of it."""
+    token = server.login()
+    seen = [""]
+
+    def enough(text: str) -> None:
+        seen[0] = text
+        if len(text) > 400:
+            server.end(signal.SIGKILL)
+
+    with pytest.raises(ConnectionClosed), opened(server, token) as client:
+        stream(client, server.team(token), "/long 2000", enough)
+    server.start()
+    [task] = server.get("/tasks", token)["items"]
+    row = server.get(f"/tasks/{task['id']}", token)["subtasks"][-1]
+    assert (row["status"], row["error_type"]) == ("FAILED", "worker_lost")
+    assert row["result"]["value"].startswith(seen[0])
