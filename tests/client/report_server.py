@@ -27,7 +27,9 @@ class Server:
     def take(self, body):
         """The content's length; raises as a server does."""
         assert len(body) <= MAX_PAYLOAD
-        report = host_report(decode_as(body, ReportStatus))
+        return self.take_report(host_report(decode_as(body, ReportStatus)))
+
+    def take_report(self, report):
         draft = Draft(self.replica, self.clock, halves={}, most=MAX_STREAM, asked=self.asked)
         for said in report.said:
             draft.take(said)

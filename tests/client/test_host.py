@@ -83,7 +83,7 @@ class Remembering(Monitor):
         self.told.append("began")
 
     def ended(self, run):
-        self.told.append("lost" if run.lost else run.ending.status.value)
+        self.told.append("lost" if run.lost or run.ending is None else run.ending.status.value)
 
 
 class Api:
@@ -343,7 +343,7 @@ async def test_a_skill_is_answered_by_a_reply_and_the_answer_acknowledged(autoju
 
 
 async def test_no_more_runs_are_taken_than_there_are_slots(autojump_clock):
-    api = Api(*[job(number) for number in range(2, 8)])
+    api = Api(*[job(number, lease=f"lease {number}") for number in range(2, 8)])
     at_once, most = 0, 0
 
     async def script(sink):
@@ -358,6 +358,23 @@ async def test_no_more_runs_are_taken_than_there_are_slots(autojump_clock):
         await trio.sleep(20)
     assert (most, len({body["subtask_id"] for _, body in api.reports})) == (2, 6)
     assert {body["limit"] for _, body in api.fetches} <= {1, 2}
+
+
+async def test_a_run_that_came_back_to_the_queue_begins_anew_though_its_attempt_is_the_same(autojump_clock):
+    api = Api(job())
+
+    async def script(sink):
+        await sink.text("so far")
+        await trio.sleep_forever()
+
+    api._report = lambda content, body: httpx.Response(200, json={"cancel": False})
+    async with hosting(api, script) as (host, executor, monitor):
+        await trio.sleep(1)
+        api.jobs.append(job(lease="another"))
+        await trio.sleep(30)
+        (run,) = host.runs.values()
+        assert (run.job.lease, run.lost) == ("another", False)
+        assert (executor.cancelled, monitor.told[-1]) == (1, "lost")
 
 
 async def test_a_drain_takes_nothing_more_and_lets_runs_end(autojump_clock):

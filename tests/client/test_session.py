@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -559,3 +560,17 @@ async def test_a_join_that_fails_for_now_is_tried_again() -> None:
 
     async with serve(script) as server, open_session(server, "t") as session, open_task(session, 7) as stream:
         await until(lambda: stream.state == "ready")
+
+
+async def test_a_server_that_closes_in_the_handshake_is_left_at_once() -> None:
+    """What stands before a server that is away may take connections and close them."""
+
+    async def close(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, close, 0, host="127.0.0.1"))
+        with trio.fail_after(5), pytest.raises(Unreachable, match="closed the connection"):
+            async with open_session(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", "t"):
+                pass
+        nursery.cancel_scope.cancel()

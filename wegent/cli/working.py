@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="A.B=C", help="one setting")
 
 
-def work(assembly: Assembly, data: Path, base: Mapping[type[Any], Any]) -> int:
-    """Work until a signal; the first asks for the end, the second for haste. 0 after an orderly end.
+def work(
+    assembly: Assembly,
+    data: Path,
+    base: Mapping[type[Any], Any],
+    *,
+    beside: Callable[[], Awaitable[None]] | None = None,
+) -> int:
+    """Work until a signal; the first asks for the end, the second for haste. 0 after an orderly end. `beside` runs
+    meanwhile.
 
     Raises:
         ConfigError: the configuration is wrong, or another process has the data folder.
@@ -39,16 +46,20 @@ def work(assembly: Assembly, data: Path, base: Mapping[type[Any], Any]) -> int:
         raise ConfigError(message) from error
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(data):
-        trio.run(_work, assembly, data.absolute(), base, strict_exception_groups=True)
+        trio.run(_work, assembly, data.absolute(), base, beside, strict_exception_groups=True)
     return 0
 
 
-async def _work(assembly: Assembly, data: Path, base: Mapping[type[Any], Any]) -> None:
+async def _work(
+    assembly: Assembly, data: Path, base: Mapping[type[Any], Any], beside: Callable[[], Awaitable[None]] | None
+) -> None:
     hurry = Hurry()
     worker = Worker(secrets.token_hex(4), data)
     kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker, base={**base, Hurry: hurry})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, kernel, hurry)
+        if beside is not None:
+            nursery.start_soon(beside)
         await kernel.serve()
         nursery.cancel_scope.cancel()
 

@@ -132,8 +132,8 @@ class Host:
         name = targets.get(job.target) if job.target or len(targets) > 1 else next(iter(targets.values()))
         executor = self._executors[name] if name is not None else NoExecutor(job.target)
         run = LocalRun(job, executor, self._clock, where=f"the executor host {self._options.name}")
-        if run.key in self.runs:
-            return
+        if (earlier := self.runs.get(run.key)) is not None:  # it came back to the queue, under another lease
+            earlier.stop()
         self.runs[run.key] = run
         nursery.start_soon(self._live, run)
 
@@ -142,7 +142,8 @@ class Host:
         try:
             await run.live(self._send, every=run.job.lease_s / 3)
         finally:
-            del self.runs[run.key]
+            if self.runs.get(run.key) is run:
+                del self.runs[run.key]
             self._freed.set()
             self._freed = trio.Event()
             self._monitor.ended(run)

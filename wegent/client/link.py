@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import trio
@@ -20,7 +21,7 @@ from trio_websocket import (
 )
 
 from wegent import codec
-from wegent.client.errors import DO_NOT_COME_BACK, ConnectionLost, Unreachable, from_close, from_payload
+from wegent.client.errors import DO_NOT_COME_BACK, ConnectionLost, Stranger, from_close, from_payload
 from wegent.core.errors import InvalidPayload, WegentError
 from wegent.protocol.limits import MAX_PAYLOAD
 
@@ -28,12 +29,17 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of a server's message; its frames are of 512 KiB at most."""
 WAITING = 64
 """Messages that wait to be written."""
+OWED = 1_024
+"""Acks that wait besides; a server that lets more wait does not read."""
 CONNECT_S = 20.0
 CLOSE_S = 2.0
 PONG_S = 20.0
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-OnEvent = Callable[[str, Any], None]
+OnEvent = Callable[[str, Any, bool], "Answer"]
+"""Name, data, whether an ack is wanted."""
+Answer = Mapping[str, Any] | None
+"""The data of an ack; None for one that is not to be given."""
 OnAck = Callable[[Mapping[str, Any]], None]
 
 
@@ -81,6 +87,7 @@ class Link:
         self._on_event = on_event
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
+        self._owed: deque[str] = deque()
         self._cut = trio.CancelScope()
         self._out, self._waiting = trio.open_memory_channel[str](WAITING)
 
@@ -161,11 +168,10 @@ class Link:
         if not isinstance(message, dict):
             return
         if isinstance(event := message.get("event"), str):
-            if (asked := message.get("id")) is not None:
-                # Nothing that the server could ask of this client is known here: say so instead of letting it wait.
-                answer = {"error": f"this client does not answer {event}", "code": "NOT_FOUND"}
+            asked = message.get("id")
+            answer = self._on_event(event, message.get("data"), asked is not None)
+            if asked is not None and answer is not None:
                 self._reply({"ack": asked, "data": answer})
-            self._on_event(event, message.get("data"))
         elif (pending := self._pending.get(message.get("ack", 0))) is not None:
             data = message.get("data")
             pending.answer = data if isinstance(data, Mapping) else {}
@@ -174,16 +180,22 @@ class Link:
             pending.done.set()
 
     def _reply(self, message: Mapping[str, Any]) -> None:
+        """Without waiting: where there is no room, the task that writes is at work, and looks here when it goes on."""
+        encoded = codec.encode(message).decode()
         try:
-            self._out.send_nowait(codec.encode(message).decode())
+            self._out.send_nowait(encoded)
         except trio.WouldBlock:
-            return
+            self._owed.append(encoded)
+            if len(self._owed) > OWED:
+                self.cut()
 
     async def _write(self) -> None:
         """The one task that writes: whoever stops waiting for an ack cuts no message in two."""
         async for message in self._waiting:
             try:
                 await self._socket.send_message(message)
+                while self._owed:
+                    await self._socket.send_message(self._owed.popleft())
             except ConnectionClosed:
                 return
 
@@ -210,8 +222,8 @@ class Life(ABC):
         """The server has accepted; events may be sent."""
 
     @abstractmethod
-    def event(self, name: str, data: Any) -> None:
-        """An event came."""
+    def event(self, name: str, data: Any, asked: bool) -> Answer:
+        """An event came; what is returned is its ack, where one was asked for."""
 
     @abstractmethod
     def lost(self) -> None:
@@ -253,17 +265,11 @@ async def _open_stream(url: str) -> Stream:
 async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str, life: Life) -> Ended:
     parts = urlsplit(url)
     try:
-        with trio.fail_after(CONNECT_S):
-            socket = await wrap_client_stream(
-                nursery,
-                stream,
-                parts.netloc.rpartition("@")[2],
-                parts.path,
-                extra_headers=[(b"Authorization", f"Bearer {token}".encode())],
-                max_message_size=MAX_MESSAGE,
-                message_queue_size=16,
-                receive_buffer_size=64 * 1024,
-            )
+        socket = None
+        with trio.move_on_after(CONNECT_S) as limit:
+            socket = await _shake_hands(nursery, stream, url, token)
+        if socket is None:
+            return Ended(f"{parts.netloc} {'does not answer' if limit.cancelled_caught else 'closed the connection'}")
         ended = await _live(socket, life)
         if not ended.cut:
             with trio.move_on_after(CLOSE_S):
@@ -272,11 +278,59 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
         return _rejected(error)
     except (HandshakeError, trio.BrokenResourceError) as error:
         return Ended(f"{parts.netloc} can't be reached{_why(error)}")
-    except trio.TooSlowError:
-        return Ended(f"{parts.netloc} does not answer")
     except ConnectionClosed as closed:
         return _ended(closed)
     return ended
+
+
+class _Watched(trio.abc.Stream):
+    """A stream that calls `at_end` when nothing more will come: the library does not notice that in a handshake."""
+
+    def __init__(self, stream: Stream, at_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self.at_end = at_end
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data: bytes | bytearray = b""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        finally:
+            if not data:
+                self.at_end()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: Stream, url: str, token: str) -> WebSocketConnection | None:
+    """The connection, or None if the other side closed first."""
+    parts = urlsplit(url)
+    with trio.CancelScope() as scope:
+        watched = _Watched(stream, scope.cancel)
+        socket = await wrap_client_stream(
+            nursery,
+            cast("Stream", watched),
+            parts.netloc.rpartition("@")[2],
+            parts.path,
+            extra_headers=[(b"Authorization", f"Bearer {token}".encode())],
+            max_message_size=MAX_MESSAGE,
+            message_queue_size=16,
+            receive_buffer_size=64 * 1024,
+        )
+        watched.at_end = _nothing
+        return socket
+    return None
+
+
+def _nothing() -> None:
+    """The end of a stream after its handshake is told by the library."""
 
 
 async def _live(socket: WebSocketConnection, life: Life) -> Ended:
@@ -291,7 +345,7 @@ async def _live(socket: WebSocketConnection, life: Life) -> Ended:
     ready = first.get("ready") if isinstance(first, dict) else None
     if not isinstance(ready, dict):
         sentence = "what answers there is no Wegent server"
-        return Ended(sentence, Unreachable(sentence))
+        return Ended(sentence, Stranger(sentence))
     link = Link(socket, life.event)
     try:
         life.ready(link, str(ready.get("sid")))
@@ -315,7 +369,7 @@ def _rejected(error: ConnectionRejected) -> Ended:
     if error.status_code >= 500 or error.status_code == 429:
         return Ended(f"the server answered {error.status_code}")
     sentence = f"the server refused the connection (HTTP {error.status_code}); is this the address of a Wegent server?"
-    return Ended(sentence, Unreachable(sentence))
+    return Ended(sentence, Stranger(sentence))
 
 
 def _why(error: Exception) -> str:

@@ -101,14 +101,24 @@ def assign(targets: Iterable[str], executors: Mapping[str, Executor], default: s
     return assigned
 
 
-def targets_of(token: str) -> list[str]:
-    """What a token says that it is for. It is not checked here: that is the server's to do."""
+def claims_of(token: str) -> Mapping[str, Any]:
+    """What a token says of itself, nothing for what is none. It is not checked here: that is the server's to do."""
     part = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         claims = decode(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (CodecError, binascii.Error, ValueError):
-        claims = None
-    if not isinstance(claims, dict):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def targets_of(token: str) -> list[str]:
+    """What a host's token says that it is for.
+
+    Raises:
+        ConfigError: it is no token, or none for a host.
+    """
+    claims = claims_of(token)
+    if not claims:
         message = "the token is none: make one by `wegent token add --user NAME --scope executor --targets NAME`"
         raise ConfigError(message)
     if claims.get("scope") != "executor":

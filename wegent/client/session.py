@@ -6,6 +6,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from enum import Enum
 from typing import Any
 
 import trio
@@ -13,7 +14,7 @@ from attrs import frozen
 
 from wegent import codec
 from wegent.client.errors import ConnectionLost, Timeout, Unreachable
-from wegent.client.link import Life, Link, OnAck, run_link, socket_url
+from wegent.client.link import Answer, Life, Link, OnAck, run_link, socket_url
 from wegent.core.errors import NotAuthenticated, Overloaded, WegentError
 from wegent.protocol.events import AUTH_REFRESH, CHAT, event
 
@@ -54,7 +55,21 @@ class Listener(ABC):
 
     @abstractmethod
     def event(self, name: str, data: Any) -> None:
-        """An event came."""
+        """An event came that asks for no ack, or for one that no listener had."""
+
+    def asked(self, name: str, data: Any) -> Answer | Unknown:
+        """An event came that asks for an ack: its data, None where none is to be given, UNKNOWN by default."""
+        del name, data
+        return UNKNOWN
+
+
+class Unknown(Enum):
+    """Says that a listener does not answer an event."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN = Unknown.UNKNOWN
 
 
 @frozen
@@ -221,9 +236,15 @@ class _Life(Life):
         for listener in self._session.listeners():
             listener.ready()
 
-    def event(self, name: str, data: Any) -> None:
+    def event(self, name: str, data: Any, asked: bool) -> Answer:
+        if asked:
+            for listener in self._session.listeners():
+                if (answer := listener.asked(name, data)) is not UNKNOWN:
+                    return answer
         for listener in self._session.listeners():
             listener.event(name, data)
+        # Nothing that the server could ask of this client is known here: say so instead of letting it wait.
+        return {"error": f"this client does not answer {name}", "code": "NOT_FOUND"}
 
     def lost(self) -> None:
         self._session.become("waiting")
@@ -249,7 +270,7 @@ async def open_session(
 
     Args:
         server: its address, like `http://localhost:8000`.
-        token: a token of scope `user` (for `/chat`).
+        token: a token of scope `user`, or for `/local-executor` of scope `device`.
         namespace: `/chat` or `/local-executor`.
         backoff: how to wait between attempts.
         renew: gives another token when this one is no longer good.

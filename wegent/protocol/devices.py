@@ -106,6 +106,7 @@ class TaskComplete:
     progress: int = field(default=100, validator=PERCENT)
     result: ReportedResult | None = None
     error_message: str | None = None
+    error_type: str | None = None
 
 
 @frozen(kw_only=True)

@@ -59,7 +59,7 @@ def device_report(report: TaskProgress) -> Report:
 
 def device_ending(report: TaskComplete) -> Report:
     """`task:complete`."""
-    ending = _ending(EndingStatus(report.status.value), report.result, report.error_message)
+    ending = _ending(EndingStatus(report.status.value), report.result, report.error_message, report.error_type)
     progress = report.progress if ending.status is not EndingStatus.COMPLETED else None
     return Report(tuple(_values(report.result, progress)), ending)
 
