@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wegent import codec, protocol
 from wegent.protocol.events import EVENTS
-from wegent.protocol.fields import Variant
+from wegent.protocol.fields import AtMost, Variant
 
 
 def texts(least=0, most=None):
@@ -69,7 +69,13 @@ def strategy(hint):
 
 def objects(kind):
     hints = get_type_hints(kind)
-    return st.builds(kind, **{field.name: strategy(hints[field.name]) for field in attrs.fields(kind)})
+    return st.builds(kind, **{field.name: fitting(field, strategy(hints[field.name])) for field in attrs.fields(kind)})
+
+
+def fitting(field, values):
+    """Lists as long as they may be."""
+    check = field.validator
+    return values.filter(lambda value: value is None or not check.fault(value)) if isinstance(check, AtMost) else values
 
 
 CARRIED = {kind for each in EVENTS for kind in (each.payload, each.ack) if kind}

@@ -162,7 +162,8 @@ async def test_what_an_earlier_life_left_running_is_removed_and_nothing_of_other
         for life, job in ((executor(), orphan), (executor("another"), others), (now, used)):
             sink = MemorySink()
             nursery.start_soon(ended, life, job, sink)
-            await sink.wait_for("waiting")
+            with trio.fail_after(20):
+                await sink.wait_for("waiting")
         await now.reclaim()
         assert docker_daemon.of_task(orphan.task_id) == []
         assert [docker_daemon.of_task(job.task_id)[0]["State"] for job in (others, used)] == ["running", "running"]

@@ -107,7 +107,7 @@ async def interrupted(executor, interrupt):
             await executor.run(job, sink)
         failures.append(caught.value)
 
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             await sink.wait_for("up")

@@ -177,6 +177,6 @@ class DockerOptions:
             "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.tmp}"},  # noqa: S108 - the container's
             "Mounts": [{"Type": "bind", "Source": str(folder.resolve()), "Target": FOLDER}],
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
+            "SecurityOpt": ["no-new-privileges"],
             "LogConfig": {"Type": "none"},  # what a runner says is not written to the engine's disk
         }
