@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -54,13 +52,6 @@ def kill_all(server: Database, url: str) -> Callable[[], None]:
         f" WHERE db = '{name}' AND id <> CONNECTION_ID()) DO KILL CONNECTION c.id; END FOR; END",
         "mysql",
     )
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be told so")
-async def test_units_run_in_threads_that_do_not_preempt_the_loop(sql_store: Store) -> None:
-    for call in (sql_store.read, sql_store.write):
-        assert await call(lambda unit: os.sched_getscheduler(0)) == os.SCHED_BATCH
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 async def test_a_read_sees_one_moment(sql_store: Store) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import trio
@@ -116,18 +113,6 @@ def _answer(calls: Iterable[Call]) -> None:
             trio.lowlevel.reschedule(call.task, call.result or Error(StoreAway("the store is closed")))
 
 
-def _step_back() -> None:
-    """Let this thread wait for its turn when it becomes runnable, where the system can.
-
-    The loop lets go of the GIL at each `send`. On a core that both share, a thread that waits for the GIL would take
-    the core at that moment, and the loop would have to wait for both: each round of sends took two to three times as
-    long while the database was at work.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 class SqlStore(Store):
     """Runs units in worker threads, on connections of its own. Made by `open_store`, which also looks after it.
 
@@ -206,7 +191,6 @@ class SqlStore(Store):
             lane.waiting.clear()
 
     def _run_batch(self, lane: Lane, batch: Sequence[Call]) -> None:
-        _step_back()
         for call in batch:
             if call.claim():
                 call.result = capture(self._in_thread, lane, call.work, call.asked)
