@@ -164,7 +164,9 @@ def test_a_killed_server_loses_its_own_runs_and_no_others(server: Server, tmp_pa
             run.speaks()
         server.end(signal.SIGKILL)
         server.start()
-        assert_failed(own, "worker_lost")
+        name, payload = own.ends()
+        assert (name, payload["type"]) == ("chat:error", "worker_lost")
+        assert "up\n".startswith(payload["result"]["value"])  # saved once a second
         for run in others:
             name, payload = run.ends()
             assert (name, payload["attempt"], payload["result"]["value"]) == ("chat:done", 1, WHOLE)

@@ -53,7 +53,7 @@ class DockerPlugin(Plugin):
         engine = Engine(config.socket)
         meter = Meter(engine, deps.one(Registry))
         executor = DockerExecutor(engine, instance, workspaces, config, meter)
-        deps.one(Health).add(self.name, engine.ping)
+        deps.one(Health).add(self.name, engine.ping, vital=False)  # all else goes on without
         async with trio.open_nursery() as nursery:
             nursery.start_soon(meter.run)
             nursery.start_soon(_collect, executor, config.collect)
