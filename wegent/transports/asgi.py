@@ -15,7 +15,7 @@ import trio
 from attrs import frozen
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
@@ -111,6 +111,8 @@ class HttpServer:
 class _Http1Server(TCPServer):
     """Hypercorn without HTTP/2, whose limits would be others than those of everything here."""
 
+    _read_out = False
+
     async def run(self) -> None:
         sock = cast("_HandedStream", self.stream).socket
         state = ConnectionState(self.state)
@@ -129,7 +131,15 @@ class _Http1Server(TCPServer):
         finally:
             await self._close()
 
+    async def _read_data(self) -> None:
+        # Hypercorn would keep the connection for a next request that its client, gone by now, can't send any more.
+        await super()._read_data()
+        self._read_out = True
+        await self.idle_task.stop()
+
     async def protocol_send(self, event: Event) -> None:
+        if self._read_out and isinstance(event, Updated):
+            return
         # quart-trio cancels what sent an answer as soon as the answer is whole. Unshielded, the connection would then
         # neither be closed nor given its time to be idle, and be kept for ever.
         with trio.CancelScope(shield=True), trio.move_on_after(SETTLE if isinstance(event, Closed) else inf):
