@@ -112,7 +112,10 @@ class Host:
 
     async def _after_trouble(self, error: WegentError, failures: int) -> None:
         if isinstance(error, NotFound):
-            message = "this server knows no executor hosts: it is too old for this, or not meant for it"
+            message = (
+                "this server knows no executor hosts: its address may have a path that is wrong; "
+                "or it is too old for this, or not meant for it"
+            )
             raise Stranger(message) from error
         if not error.retry and not (self._met and isinstance(error, Internal)):
             raise error

@@ -240,9 +240,16 @@ async def run_link(url: str, token: str, life: Life) -> Ended:
     except trio.TooSlowError:
         return Ended(f"{urlsplit(url).netloc} does not answer")
     # The stream is ours to close: the library leaves it to the collector where the server closed first.
-    async with stream, trio.open_nursery() as nursery:
-        ended = await _converse(nursery, stream, url, token, life)
-        nursery.cancel_scope.cancel()
+    async with stream:
+        try:
+            async with trio.open_nursery() as nursery:
+                ended = await _converse(nursery, stream, url, token, life)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:  # raised by the library's task, not to who waits for the handshake
+            rejected, others = group.split(ConnectionRejected)
+            if rejected is None or others is not None:
+                raise
+            return _rejected(_first(rejected), url)
     return ended
 
 
@@ -275,7 +282,7 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
             with trio.move_on_after(CLOSE_S):
                 await socket.aclose()
     except ConnectionRejected as error:
-        return _rejected(error)
+        return _rejected(error, url)
     except (HandshakeError, trio.BrokenResourceError) as error:
         return Ended(f"{parts.netloc} can't be reached{_why(error)}")
     except ConnectionClosed as closed:
@@ -365,16 +372,23 @@ def _ended(closed: ConnectionClosed) -> Ended:
     return Ended(reason or f"the server closed the connection ({code})")
 
 
-def _rejected(error: ConnectionRejected) -> Ended:
-    if error.status_code >= 500 or error.status_code == 429:
-        return Ended(f"the server answered {error.status_code}")
-    sentence = f"the server refused the connection (HTTP {error.status_code}); is this the address of a Wegent server?"
+def _rejected(error: BaseException, url: str) -> Ended:
+    status = error.status_code if isinstance(error, ConnectionRejected) else 0
+    if status >= 500 or status == 429:
+        return Ended(f"the server answered {status}")
+    parts = urlsplit(url)
+    where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    sentence = f"no Wegent server is at {where} (it answered {status}); is the address right, and its path?"
     return Ended(sentence, Stranger(sentence))
 
 
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _why(error: Exception) -> str:
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
+    found = _first(error)
     said = getattr(found, "strerror", None) or str(found)
     return f": {said}" if said else ""

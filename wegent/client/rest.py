@@ -59,7 +59,7 @@ class Rest:
         Raises:
             NotAuthenticated: name or password is wrong.
         """
-        answer = await self.call("POST", "auth/login", {"user_name": user_name, "password": password})
+        answer = await self._always_there("POST", "auth/login", {"user_name": user_name, "password": password})
         token, user = answer.get("access_token") or answer.get("token"), answer.get("user")
         if not isinstance(token, str):
             message = "the server's answer to the login has no token"
@@ -70,11 +70,11 @@ class Rest:
 
     async def me(self) -> Mapping[str, Any]:
         """The user of this token."""
-        return await self.call("GET", "users/me")
+        return await self._always_there("GET", "users/me")
 
     async def teams(self) -> list[Team]:
         """The teams that this user may talk to."""
-        found = (_team(item) for item in _items(await self.call("GET", "kinds/team")))
+        found = (_team(item) for item in _items(await self._always_there("GET", "kinds/team")))
         return [team for team in found if team is not None]
 
     async def team(self, name: str) -> Team | None:
@@ -92,6 +92,15 @@ class Rest:
     async def task(self, task_id: int) -> Mapping[str, Any]:
         """One task."""
         return await self.call("GET", f"tasks/{task_id}")
+
+    async def _always_there(self, method: str, path: str, body: Any = None) -> Mapping[str, Any]:
+        """A call that every Wegent server has."""
+        try:
+            return await self.call(method, path, body)
+        except NotFound as error:
+            address = str(self._client.base_url).removesuffix("api/v1/")
+            message = f"no Wegent server is at {address}; is the address right, and its path?"
+            raise Stranger(message) from error
 
     async def call(
         self, method: str, path: str, body: Any = None, *, timeout: float | None = None
