@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from wegent.core.errors import ConfigError
+from wegent.core.errors import ConfigError, NotFound
 from wegent.core.kernel import Kernel, KernelConfig, Worker, check_graph
 from wegent.core.ports.plugin import Plugin, Provision
 from wegent.core.sessions import Sessions
@@ -189,6 +189,21 @@ async def test_a_plugin_that_may_be_restarted_is(autojump_clock, caplog):
     with caplog.at_level(logging.CRITICAL):
         await serve(kernel(plugin("r", life=sometimes, on_failure="restart")), during)
     assert len(starts) == 4
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_refusal_is_logged_where_nobody_else_tells_it(told, caplog):
+    async def refused(task_status):
+        task_status.started([])
+        await trio.lowlevel.checkpoint()
+        raise NotFound("no such thing")
+
+    kernel = Kernel([(plugin("a", life=refused), None)], worker=Worker("w", Path()), refusals_are_told=told)
+    with pytest.raises(ExceptionGroup):
+        await kernel.serve()
+    assert [record.levelname for record in caplog.records if "everything stops" in record.message] == (
+        [] if told else ["ERROR"]
+    )
 
 
 async def test_one_that_does_not_drain_or_stop_in_time_does_not_hold_the_rest(autojump_clock, caplog):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -189,3 +190,16 @@ def test_a_second_device_of_the_same_id_takes_the_place_of_the_first(server: Ser
     with device(server.url, tmp_path / "one") as first, device(server.url, tmp_path / "two"):
         first.says("Another connection has registered as this device")
         assert first.wait() == 1
+        assert [line.partition(" ")[0] for line in first.output] == ["Connected", "wegent:"], first.text
+
+
+def test_a_token_of_another_device_is_told_alone(server: Server, tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {server.login()}"}
+    asked = {"scope": "device", "device_id": "laptop"}
+    answer = httpx.post(f"{server.url}/api/v1/tokens", json=asked, headers=headers).raise_for_status()
+    arguments = ["--server", server.url, "--token", answer.json()["token"], "--id", ID, "--data", str(tmp_path / "d")]
+    with program("device", *arguments, home=tmp_path) as desk:
+        assert desk.wait() == 1
+        assert desk.text.startswith("wegent: ")
+        assert "laptop" in desk.text
+        assert desk.text.count("\n") == 1

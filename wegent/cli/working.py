@@ -55,7 +55,8 @@ async def _work(
 ) -> None:
     hurry = Hurry()
     worker = Worker(secrets.token_hex(4), data)
-    kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker, base={**base, Hurry: hurry})
+    base = {**base, Hurry: hurry}
+    kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker, base=base, refusals_are_told=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, kernel, hurry)
         if beside is not None:

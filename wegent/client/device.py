@@ -118,7 +118,10 @@ class Device(Listener):
     def lost(self) -> None:
         """It is gone."""
         self._become(None)
-        self._monitor.trouble(self._session.trouble or "the connection was lost")
+
+    def waiting(self, reason: str) -> None:
+        """Not for good: what the server ends for good is raised by the session, and told once."""
+        self._monitor.trouble(reason)
 
     def event(self, name: str, data: Any) -> None:
         """Nothing that needs no answer is of interest here."""

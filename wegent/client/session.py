@@ -50,6 +50,9 @@ class Listener(ABC):
     def lost(self) -> None:  # noqa: B027
         """It is gone; another will come, or the session ends."""
 
+    def waiting(self, reason: str) -> None:  # noqa: B027
+        """There is none, for this reason, and it will be tried again."""
+
     def over(self) -> None:  # noqa: B027
         """The session has ended: nothing more will come."""
 
@@ -212,6 +215,8 @@ class Session:
             patience = first_patience if self.sid is None else self._backoff.patience
             if patience is not None and failures > patience:
                 raise Unreachable(ended.reason)
+            for listener in self.listeners():
+                listener.waiting(ended.reason)
             await trio.sleep(self._backoff.wait(max(failures - 1, 0)))
 
     def close(self, error: WegentError) -> None:

@@ -12,7 +12,8 @@ import trio
 from attrs import frozen
 
 from wegent.core.clock import Clock, SystemClock
-from wegent.core.errors import ConfigError
+from wegent.core.errors import ConfigError, WegentError
+from wegent.core.failure import leaves
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.outbox import OutboxLimits
@@ -114,8 +115,12 @@ class Kernel:
         worker: Worker,
         clock: Clock | None = None,
         base: Mapping[type[Any], Any] | None = None,
+        refusals_are_told: bool = False,
     ) -> None:
-        """`plugins` come with their configuration; `base` adds to what the kernel brings."""
+        """`plugins` come with their configuration; `base` adds to what the kernel brings.
+
+        `refusals_are_told`: whoever calls `serve` tells a `WegentError` that it raises to the user, so it isn't logged.
+        """
         self.config = config or KernelConfig()
         self._configs = {plugin.name: section for plugin, section in plugins}
         self._order = check_graph(plugin for plugin, _ in plugins)
@@ -143,6 +148,7 @@ class Kernel:
         """Set when `serve` has stopped everything."""
         self._stop = trio.Event()
         self._failure: Exception | None = None
+        self._refusals_are_told = refusals_are_told
         self._starting = trio.CancelScope()
         self._lives: list[tuple[Plugin, trio.CancelScope, trio.Event]] = []
 
@@ -192,7 +198,9 @@ class Kernel:
         except Exception as error:
             if not status.done:
                 raise
-            log.error("plugin %s failed; everything stops", plugin.name)
+            refused = all(isinstance(leaf, WegentError) for leaf in leaves(error))
+            level = logging.DEBUG if refused and self._refusals_are_told else logging.ERROR
+            log.log(level, "plugin %s failed; everything stops", plugin.name)
             self._failure = self._failure or error
             self.stop()
         finally:
