@@ -79,6 +79,9 @@ class Remembering(Monitor):
     def trouble(self, reason):
         self.told.append("trouble")
 
+    def stopping(self, runs, seconds):
+        self.told.append(f"stopping {runs}")
+
     def began(self, run):
         self.told.append("began")
 
@@ -193,7 +196,7 @@ async def test_a_run_arrives_whole(autojump_clock):
     async with hosting(api, everything) as (_, _, monitor):
         await api.over.wait()
     check(api.server)
-    assert monitor.told == ["connected", "began", "COMPLETED"]
+    assert monitor.told == ["connected", "began", "stopping 1", "COMPLETED"]
     assert api.fetches[0][1] == {"executor": "one", "targets": ["gpu"], "limit": 2, "wait_s": 0}
     assert len(api.reports) < 40  # deltas go together
 

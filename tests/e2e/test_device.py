@@ -178,6 +178,9 @@ async def test_a_device_that_is_stopped_twice_fails_its_runs_at_once(server: Ser
         async with asked(server, tmp_path, deltas=3, pause=0.01, forever=True) as chat:
             await chat.until(lambda message: message.content.value.count("\n") == 3)
             desk.send(signal.SIGINT)
+            await trio.to_thread.run_sync(
+                desk.says, "stopping: 1 run may take up to 25 s; press Ctrl-C again to end it now"
+            )
             await trio.sleep(1)
             assert chat.message.status == "RUNNING"
             desk.send(signal.SIGINT)

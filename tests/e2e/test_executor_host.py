@@ -83,6 +83,7 @@ async def test_a_host_that_is_asked_to_end_lets_its_runs_end(server: Server, tmp
             await chat.ask(await team(server, "remote"), deltas=60, pause=0.03)
             await chat.until(lambda message: len(message.content) > 100)
             host.send(signal.SIGTERM)
+            await trio.to_thread.run_sync(host.says, "stopping: 1 run may take up to 25 s")
             message = await chat.until_ended()
             assert (message.status, message.content.value) == ("COMPLETED", chat.written)
             assert await trio.to_thread.run_sync(host.wait) == 0

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from wegent.cli.markdown_feed import clean
-from wegent.client.monitor import Monitor
+from wegent.client.monitor import Monitor, patience
 from wegent.client.running import LocalRun
 from wegent.core.model import EndingStatus
 
@@ -66,6 +66,10 @@ class DeviceView(Monitor):
             why = f": {clean(ending.error)}" if ending.error else ""
             unheard = "" if run.reporter.done else " (the server has not heard of it)"
             self._say(f"{MARKS[ending.status]} {_title(run)}: {ending.status.value}, {spent}{why}{unheard}")
+
+    def stopping(self, runs: int, seconds: float) -> None:
+        """The end was asked for."""
+        self._say(patience(runs, seconds))
 
     async def run(self) -> None:
         """Write until cancelled, and then what is left."""

@@ -101,6 +101,8 @@ class Device(Listener):
         the server finds out when the device's window is over.
         """
         self._draining = True
+        if self.runs:
+            self._monitor.stopping(len(self.runs), deadline - trio.current_time())
         if self._link is not None:
             with trio.move_on_after(GOODBYE_S):
                 await self._say_offline(self._link)

@@ -79,6 +79,8 @@ class Host:
         `on_lost` says. That serves those that shall run again, and tells the others why.
         """
         self._fetching.cancel()
+        if self.runs:
+            self._monitor.stopping(len(self.runs), deadline - trio.current_time())
         await finished(self.runs, lambda: self._freed, deadline, hurry)
         for run in self.runs.values():
             run.stop()

@@ -34,6 +34,10 @@ class Monitor(ABC):
     def ended(self, run: LocalRun) -> None:
         """A run is over here: `run.ending`, unless it is `lost`."""
 
+    @abstractmethod
+    def stopping(self, runs: int, seconds: float) -> None:
+        """The end was asked for; so many runs, at least one, may go on for so long."""
+
 
 class LogMonitor(Monitor):
     """Writes to the log; of runs their numbers only."""
@@ -53,6 +57,15 @@ class LogMonitor(Monitor):
     def ended(self, run: LocalRun) -> None:
         job, how = run.job, "taken back" if run.lost or run.ending is None else run.ending.status.value
         log.info("run %d.%d of task %d: %s, %d characters", *run.key, job.task_id, how, run.reporter.length())
+
+    def stopping(self, runs: int, seconds: float) -> None:
+        log.info("%s", patience(runs, seconds))
+
+
+def patience(runs: int, seconds: float) -> str:
+    """What is waited for once the end was asked for."""
+    what, them = ("1 run", "it") if runs == 1 else (f"{runs} runs", "them")
+    return f"stopping: {what} may take up to {max(seconds, 0):.0f} s; press Ctrl-C again to end {them} now"
 
 
 @frozen
