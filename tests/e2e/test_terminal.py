@@ -249,6 +249,30 @@ def test_an_answer_that_failed_is_tried_again(server: Server, tmp_path: Path) ->
         assert terminal.end() == 0
 
 
+def test_plain_answers_of_a_conversation_are_whole_and_their_endings_told(server: Server, tmp_path: Path) -> None:
+    with Terminal("--server", server.url, "--user", "admin", "--plain", home=tmp_path) as terminal:
+        terminal.wait_for(PROMPT)
+        for said, words in (
+            ("/retry", "wegent: the last answer neither failed nor was stopped"),
+            ("/echo the first answer", "the first answer"),
+            ("/echo a second one", "a second one"),
+            ("/error", "wegent: The answer failed"),
+            ("/retry", "wegent: The answer failed"),
+            ("/echo the last", "the last"),
+            ("/retry", "wegent: the last answer neither failed nor was stopped"),
+            ("/new", "wegent: a new task begins"),
+        ):
+            at = len(terminal.text)
+            terminal.type(f"{said}\n")
+            terminal.wait_for(f"{said}\r\n", after=at)
+            at = terminal.text.index(f"{said}\r\n", at) + len(said)
+            terminal.wait_for(words, PROMPT, after=at)
+            assert words.startswith("wegent: The answer failed") == ("This sentence is kept" in terminal.text[at:])
+        assert "begins anew" not in terminal.text
+        terminal.type("/quit\n")
+        assert terminal.end() == 0
+
+
 def test_ctrl_c_during_one_answer_cancels_it(server: Server, tmp_path: Path) -> None:
     with Terminal("--server", server.url, "--user", "admin", "/slow", home=tmp_path) as terminal:
         terminal.wait_for("Assistant writes")

@@ -39,7 +39,7 @@ class Conversation:
         self._server = server
         self._team = team
         self._console = Console(highlight=False)
-        self._plain = PlainAnswer() if plain else None
+        self._plain = plain
         self._stream: TaskStream | None = None
         self._running: int | None = None
         self._cancelled = False
@@ -55,7 +55,7 @@ class Conversation:
                 if task_id is not None:
                     await self._joined(stream)
                 code = await self._send(stream, message)
-                if self._plain is None:
+                if not self._plain:
                     self._note(f"task {stream.task.task_id} · go on with --task {stream.task.task_id}")
                 return code
 
@@ -124,7 +124,7 @@ class Conversation:
                 if said is None or said in ("/quit", "/exit"):
                     return False
                 if said == "/new":
-                    self._note("a new task begins with your next message")
+                    self._tell("a new task begins with your next message")
                     return True
                 if said == "/retry":
                     await self._try(self._retry, stream)
@@ -138,7 +138,7 @@ class Conversation:
         except WegentError as error:
             if self._session.state == "closed":
                 raise
-            self._console.print(Text(f"! {clean(error.sentence)}", style="red"))
+            self._tell(f"! {error.sentence}", style="red")
 
     async def _joined(self, stream: TaskStream) -> None:
         async for _ in stream:
@@ -167,7 +167,7 @@ class Conversation:
         """Have the last answer made again."""
         answers = [message for message in stream.view.ordered() if message.role == "ASSISTANT"] if stream.view else []
         if not answers or answers[-1].phase != "error":
-            self._note("the last answer neither failed nor was stopped")
+            self._tell("the last answer neither failed nor was stopped")
             return
         await stream.retry(answers[-1].id)
         await self._follow(stream, answers[-1].id)
@@ -176,13 +176,11 @@ class Conversation:
         ack = await stream.send(self._team.id, said)
         answer = ack.get("assistant_subtask_id")
         if not isinstance(answer, int):
-            self._note("sent; nobody is asked to answer it")
+            self._tell("sent; nobody is asked to answer it")
             return 0
         message = await self._follow(stream, answer)
         if message.status == "COMPLETED":
             return 0
-        if self._plain is not None:
-            sys.stderr.write(f"wegent: {how_it_ended(message)}\n")
         return INTERRUPTED if self._cancelled else FAILED
 
     # an answer
@@ -191,8 +189,8 @@ class Conversation:
         """Show an answer until it has ended and all of it is here."""
         self._running, self._cancelled = subtask_id, False
         try:
-            if self._plain is not None:
-                return await self._follow_plain(stream, subtask_id, self._plain)
+            if self._plain:
+                return await self._follow_plain(stream, subtask_id)
             with LiveAnswer(self._console, self._team.title) as answer:
                 while not _is_whole(message := stream.task.messages.get(subtask_id)):
                     started = trio.current_time()
@@ -208,7 +206,8 @@ class Conversation:
         finally:
             self._running = None
 
-    async def _follow_plain(self, stream: TaskStream, subtask_id: int, answer: PlainAnswer) -> Message:
+    async def _follow_plain(self, stream: TaskStream, subtask_id: int) -> Message:
+        answer = PlainAnswer()
         while not _is_whole(message := stream.task.messages.get(subtask_id)):
             if message is not None:
                 await answer.show(message)
@@ -216,6 +215,8 @@ class Conversation:
             _still_there(stream, subtask_id, known=message is not None)
         assert message is not None
         await answer.finish(message)
+        if ending := how_it_ended(message):
+            self._tell(ending)
         return message
 
     def _trouble(self) -> str | None:
@@ -236,8 +237,16 @@ class Conversation:
             lines.append(line[:-1])
 
     def _note(self, text: str) -> None:
-        if self._plain is None:
+        """For who sits at a terminal."""
+        if not self._plain:
             self._console.print(Text(text, style="dim"))
+
+    def _tell(self, text: str, style: str = "dim") -> None:
+        """For everybody; what is plain keeps its output for the answers."""
+        if self._plain:
+            sys.stderr.write(f"wegent: {clean(text).removeprefix('! ')}\n")
+        else:
+            self._console.print(Text(clean(text), style=style))
 
 
 def _read_line(prompt: str) -> str | None:

@@ -10,7 +10,7 @@ from wegent.client.message import Message
 
 
 class PlainAnswer:
-    """Writes one ASSISTANT message's text to stdout; what went wrong goes to stderr."""
+    """Writes one answer's text to stdout; that it begins anew goes to stderr. Made for each answer that is followed."""
 
     def __init__(self) -> None:
         self._attempt = 0
