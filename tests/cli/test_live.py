@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+import trio
 from rich.console import Console
 
 from wegent.cli.live import LiveAnswer, how_it_ended, tool_panel
@@ -52,6 +53,17 @@ async def shown(*states: Message) -> str:
             live.show(state)
         live.finish(states[-1])
     return screen.text
+
+
+async def test_an_answer_that_nobody_has_begun_is_said_to_wait(autojump_clock: trio.testing.MockClock) -> None:
+    screen = Screen()
+    message = Message(2, role="ASSISTANT", status="PENDING", attempt=1)
+    with LiveAnswer(screen.console, "Bot") as live:
+        live.show(message)
+        assert "waits" not in screen.text
+        await trio.sleep(4)
+        live.show(message)
+        assert "Bot is asked, and waits in the queue" in screen.text
 
 
 async def test_complete_paragraphs_are_printed_once() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
 
-from tests.e2e.serving import PASSWORD, Server, serving
+from tests.e2e.serving import PASSWORD, Server, serving, until
 from tests.e2e.working import AGENT, Chat, Program, chatting, program, restart, team
 
 ID = "desk"
@@ -162,6 +163,42 @@ async def test_a_device_that_was_killed_and_started_says_that_it_lost_its_run(se
                 message = await chat.until_ended()
             assert (message.status, message.error_type) == ("FAILED", "device_lost")
             assert message.error == "The device Desk was started anew, and does not have this run any more."
+
+
+def chat(server: Server, home: Path, *options: str) -> AbstractContextManager[Program]:
+    """`wegent chat` into a pipe."""
+    return program(
+        "chat", "--server", server.url, "--user", "admin", "--password", PASSWORD, "--no-save", *options, home=home
+    )
+
+
+def test_a_chat_from_the_command_line_is_done_on_a_device_and_says_when_it_waits(
+    server: Server, tmp_path: Path
+) -> None:
+    first, second = (json.dumps({"record": str(tmp_path / name), "deltas": 1, "pause": 8}) for name in ("a", "b"))
+    with device(server.url, tmp_path, "--slots", "1") as desk:
+        with chat(server, tmp_path, "--device", ID, first) as one:
+            desk.says("▶")
+            with chat(server, tmp_path, "--device", ID, second) as two:
+                two.says("wegent: nobody has begun to answer yet; the message waits in the queue\n")
+                assert (one.wait(), two.wait()) == (0, 0)
+        assert "waits" not in one.text
+        assert two.text.count("waits in the queue") == 1
+        assert (tmp_path / "b").read_text() in two.text
+
+
+def test_a_device_that_is_offline_or_not_there_is_told_as_the_server_says_it(tmp_path: Path) -> None:
+    def refused(name: str) -> str:
+        with chat(server, tmp_path, "--device", name, "hi") as asked:
+            assert asked.wait() == 1
+            return asked.text
+
+    with serving(tmp_path / "server", "chat.lapses.device=5.5") as server:
+        assert refused("none") == "wegent: there is no device 'none' of yours\n"
+        with device(server.url, tmp_path):
+            pass
+        offline = "wegent: the device 'Desk' is offline; start it, or send the message elsewhere\n"
+        until(lambda: refused(ID) == offline, within=20)
 
 
 async def test_a_cancel_reaches_the_device(server: Server, tmp_path: Path) -> None:

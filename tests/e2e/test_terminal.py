@@ -171,6 +171,7 @@ def test_a_failed_answer_is_an_exit_code_and_a_line(server: Server, tmp_path: Pa
         (["--user", "admin", "--task", "999999", "hi"], 1, "999999"),
         (["--user", "admin", "--task", "x", "hi"], 2, "'x' is no task"),
         (["--user", "admin"], 2, "there is no message"),
+        (["--device", "desk", "--task", "1", "hi"], 2, "leave out --device or --task"),
         (["--server", "http://127.0.0.1:9", "--user", "admin", "hi"], 1, "127.0.0.1:9 can't be reached"),
         (["--server", "nonsense://", "hi"], 2, "is no address of a server"),
         (["hi"], 1, "log in with --user"),

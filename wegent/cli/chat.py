@@ -38,12 +38,18 @@ def add_parser(subparsers: Subparsers) -> None:
     add_server_options(parser)
     parser.add_argument("--team", metavar="NAME", help="whom to talk to (the first team)")
     parser.add_argument("--task", type=_task_id, metavar="ID", help="go on with this task")
+    parser.add_argument("--device", metavar="ID", help="have a new task's answers made on this device of yours")
     parser.add_argument("--plain", action="store_true", help="plain text also in a terminal")
     parser.add_argument("message", nargs="*", metavar="MESSAGE", help="what to say; - reads it from stdin")
 
 
 def run(args: argparse.Namespace) -> int:
     """Talk; 0, or how the answer ended."""
+    if args.device is not None and args.task is not None:
+        sentence = (
+            "--device is for a new task; one that there is goes on where it began, so leave out --device or --task"
+        )
+        raise InvalidPayload(sentence)
     message = _message(args)
     with _terminal_restored():
         return trio.run(partial(_run, args, message))
@@ -91,7 +97,7 @@ async def _run(args: argparse.Namespace, message: str | None) -> int:
         renew = None if args.token else sign_in.renew
         async with open_session(args.server, rest.token or "", renew=renew, first_patience=3) as session:
             plain = args.plain or not sys.stdout.isatty()
-            conversation = Conversation(session, args.server, team, plain=plain)
+            conversation = Conversation(session, args.server, team, plain=plain, device_id=args.device)
             if message is not None:
                 return await conversation.say(args.task, message)
             _enable_line_editing()

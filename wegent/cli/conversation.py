@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from wegent.cli.errors import FAILED, INTERRUPTED
-from wegent.cli.live import FRAME_S, LiveAnswer, how_it_ended, rendered
+from wegent.cli.live import FRAME_S, WAITS_S, LiveAnswer, how_it_ended, rendered
 from wegent.cli.markdown_feed import MarkdownFeed, clean
 from wegent.cli.plain import PlainAnswer
 from wegent.client.errors import ConnectionLost
@@ -34,12 +34,14 @@ HELP = (
 class Conversation:
     """Talks to one team. Ctrl-C cancels the answer that is being written; without one, or once more, it leaves."""
 
-    def __init__(self, session: Session, server: str, team: Team, *, plain: bool) -> None:
+    def __init__(self, session: Session, server: str, team: Team, *, plain: bool, device_id: str | None = None) -> None:
+        """`device_id`: where new tasks are done."""
         self._session = session
         self._server = server
         self._team = team
         self._console = Console(highlight=False)
         self._plain = plain
+        self._options = {} if device_id is None else {"device_id": device_id}
         self._stream: TaskStream | None = None
         self._running: int | None = None
         self._cancelled = False
@@ -173,7 +175,7 @@ class Conversation:
         await self._follow(stream, answers[-1].id)
 
     async def _send(self, stream: TaskStream, said: str) -> int:
-        ack = await stream.send(self._team.id, said)
+        ack = await stream.send(self._team.id, said, **(self._options if stream.view is None else {}))
         answer = ack.get("assistant_subtask_id")
         if not isinstance(answer, int):
             self._tell("sent; nobody is asked to answer it")
@@ -207,11 +209,16 @@ class Conversation:
             self._running = None
 
     async def _follow_plain(self, stream: TaskStream, subtask_id: int) -> Message:
-        answer = PlainAnswer()
+        answer, patient_until = PlainAnswer(), trio.current_time() + WAITS_S
         while not _is_whole(message := stream.task.messages.get(subtask_id)):
             if message is not None:
                 await answer.show(message)
-            await _more(stream)
+            waits = message is not None and message.status == "PENDING"
+            with trio.move_on_at(patient_until if waits else float("inf")) as patience:
+                await _more(stream)
+            if patience.cancelled_caught:
+                patient_until = float("inf")
+                self._tell("nobody has begun to answer yet; the message waits in the queue")
             _still_there(stream, subtask_id, known=message is not None)
         assert message is not None
         await answer.finish(message)

@@ -25,6 +25,8 @@ from wegent.cli.markdown_feed import CODE, MarkdownFeed, Piece, clean
 from wegent.client.message import TERMINAL, Message
 
 FRAME_S = 1 / 15
+WAITS_S = 3.0
+"""Seconds after which an answer that nobody has begun is said to wait in the queue."""
 MOST_OUTPUT = 600
 """Code points of a tool's input or output that are shown."""
 CODE_THEME = "ansi_dark"
@@ -154,7 +156,8 @@ class LiveAnswer:
         if trouble is not None:
             said = Text(f" {clean(trouble)}; trying again …", style="yellow")
         elif message is None or message.phase == "pending":
-            said = Text(f" {self._name} is asked", style="dim")
+            queued = message is not None and message.status == "PENDING" and seconds > WAITS_S
+            said = Text(f" {self._name} is asked{', and waits in the queue' if queued else ''}", style="dim")
         elif message.status == "CANCELLING":
             said = Text(" cancelling", style="yellow")
         else:
