@@ -85,7 +85,24 @@ def test_a_new_password_replaces_the_old_one(data: Path, monkeypatch: pytest.Mon
         (["token", "add", "--user", "ada", "--scope", "executor"], "", 2, "--targets"),
         (["token", "add", "--user", "ada", "--scope", "executor", "--targets", ","], "", 2, "--targets"),
         (["token", "add", "--user", "ada", "--scope", "executor", "--targets", "device:1:x"], "", 2, "device"),
-        (["token", "add", "--user", "ada", "--targets", "docker"], "", 2, "--scope executor"),
+        (
+            ["token", "add", "--user", "ada", "--targets", "gpu"],
+            "",
+            2,
+            "scope user has no targets: write --scope executor",
+        ),
+        (
+            ["token", "add", "--user", "ada", "--scope", "device", "--device-id", "laptop", "--targets", "x"],
+            "",
+            2,
+            "scope device has no targets: write --scope executor, or leave out --targets",
+        ),
+        (
+            ["token", "add", "--user", "ada", "--scope", "executor", "--device-id", "laptop", "--targets", "x"],
+            "",
+            2,
+            "scope executor is for no device: write --scope device, or leave out --device-id",
+        ),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(

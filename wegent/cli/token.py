@@ -83,11 +83,7 @@ async def _run(args: argparse.Namespace) -> None:
 
 def _claims(args: argparse.Namespace) -> dict[str, Any]:
     """The claims that the scope takes beside the common ones."""
-    if (args.device_id is not None) != (args.scope == "device"):
-        message = "--device-id goes with --scope device, which needs it"
-        raise InvalidPayload(message)
-    if bool(args.targets) != (args.scope == "executor"):
-        message = "--targets goes with --scope executor, which needs at least one"
+    if message := _misfit(args):
         raise InvalidPayload(message)
     if args.device_id is not None and not 1 <= len(args.device_id) <= MAX_DEVICE_ID:
         message = f"a device id has 1 to {MAX_DEVICE_ID} characters"
@@ -95,6 +91,20 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
     if args.device_id is not None:
         return {"device_id": args.device_id}
     return {"targets": check_targets(args.targets)} if args.targets else {}
+
+
+def _misfit(args: argparse.Namespace) -> str | None:
+    """What option the scope lacks, or has no use for."""
+    scope = args.scope
+    if args.device_id is not None and scope != "device":
+        return f"a token of scope {scope} is for no device: write --scope device, or leave out --device-id"
+    if args.targets is not None and scope != "executor":
+        return f"a token of scope {scope} has no targets: write --scope executor, or leave out --targets"
+    if scope == "device" and args.device_id is None:
+        return "which device is it for? --scope device needs --device-id ID"
+    if scope == "executor" and not args.targets:
+        return "which executors does it stand for? --scope executor needs --targets with at least one name"
+    return None
 
 
 async def _add(deployment: Deployment, args: argparse.Namespace, claims: dict[str, Any]) -> None:
