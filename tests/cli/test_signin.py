@@ -114,6 +114,11 @@ async def test_without_a_way_to_log_in_it_is_said_how(rest: Rest, tmp_path: Path
         await signing_in(rest, tmp_path).teams(None, anew=False)
 
 
+async def test_a_password_that_is_missing_is_what_is_asked_for(rest: Rest, tmp_path: Path) -> None:
+    with pytest.raises(NotAuthenticated, match="the password of ada is missing: give it in WEGENT_PASSWORD"):
+        await signing_in(rest, tmp_path, user="ada").teams(None, anew=False)
+
+
 async def test_a_wrong_password_is_told(rest: Rest, tmp_path: Path) -> None:
     with pytest.raises(NotAuthenticated, match="Wrong user name or password"):
         await signing_in(rest, tmp_path, user="ada", password="wrong").teams(None, anew=True)

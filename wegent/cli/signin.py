@@ -100,6 +100,9 @@ class SignIn:
         if self._user is not None and self._password is not None:
             await self._with_password(self._user, self._password)
             return
+        if not self._may_ask and self._user is not None:
+            message = f"the password of {self._user} is missing: give it in WEGENT_PASSWORD, or by --password"
+            raise NotAuthenticated(message)
         if not self._may_ask:
             message = "log in with --user and --password (or WEGENT_PASSWORD), or give a --token"
             raise NotAuthenticated(message)

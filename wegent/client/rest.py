@@ -48,7 +48,7 @@ def rest_url(server: str) -> str:
 class Rest:
     """Calls to one server; `token` is sent with each once there is one. Made by `open_rest`."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str | None, timeout: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: str | None, timeout: float = 30.0) -> None:
         self._client = client
         self._timeout = timeout
         self.token = token
