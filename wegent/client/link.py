@@ -22,6 +22,7 @@ from trio_websocket import (
 
 from wegent import codec
 from wegent.client.errors import DO_NOT_COME_BACK, ConnectionLost, Stranger, from_close, from_payload
+from wegent.client.reach import mismatch, why
 from wegent.core.errors import InvalidPayload, WegentError
 from wegent.protocol.limits import MAX_PAYLOAD
 
@@ -32,6 +33,8 @@ WAITING = 64
 OWED = 1_024
 """Acks that wait besides; a server that lets more wait does not read."""
 CONNECT_S = 20.0
+TLS_S = 8.0
+"""Seconds for agreeing on TLS: who does not speak it may just wait for more."""
 CLOSE_S = 2.0
 PONG_S = 20.0
 
@@ -236,9 +239,9 @@ async def run_link(url: str, token: str, life: Life) -> Ended:
         with trio.fail_after(CONNECT_S):
             stream = await _open_stream(url)
     except (OSError, trio.BrokenResourceError) as error:
-        return Ended(f"{urlsplit(url).netloc} can't be reached{_why(error)}")
+        return await _unreached(url, f"can't be reached: {why(error)}")
     except trio.TooSlowError:
-        return Ended(f"{urlsplit(url).netloc} does not answer")
+        return await _unreached(url, "does not answer")
     # The stream is ours to close: the library leaves it to the collector where the server closed first.
     async with stream:
         try:
@@ -262,7 +265,8 @@ async def _open_stream(url: str) -> Stream:
         return stream
     wrapped = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host, https_compatible=True)
     try:
-        await wrapped.do_handshake()
+        with trio.fail_after(TLS_S):
+            await wrapped.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
@@ -270,13 +274,12 @@ async def _open_stream(url: str) -> Stream:
 
 
 async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str, life: Life) -> Ended:
-    parts = urlsplit(url)
     try:
         socket = None
         with trio.move_on_after(CONNECT_S) as limit:
             socket = await _shake_hands(nursery, stream, url, token)
         if socket is None:
-            return Ended(f"{parts.netloc} {'does not answer' if limit.cancelled_caught else 'closed the connection'}")
+            return await _unreached(url, "does not answer" if limit.cancelled_caught else "closed the connection")
         ended = await _live(socket, life)
         if not ended.cut:
             with trio.move_on_after(CLOSE_S):
@@ -284,7 +287,7 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
     except ConnectionRejected as error:
         return _rejected(error, url)
     except (HandshakeError, trio.BrokenResourceError) as error:
-        return Ended(f"{parts.netloc} can't be reached{_why(error)}")
+        return await _unreached(url, f"can't be reached: {why(error)}")
     except ConnectionClosed as closed:
         return _ended(closed)
     return ended
@@ -388,7 +391,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _why(error: Exception) -> str:
-    found = _first(error)
-    said = getattr(found, "strerror", None) or str(found)
-    return f": {said}" if said else ""
+async def _unreached(url: str, how: str) -> Ended:
+    if (wrong := await mismatch(url)) is not None:
+        return Ended(wrong, Stranger(wrong))
+    return Ended(f"{urlsplit(url).netloc.rpartition('@')[2]} {how}")

@@ -13,7 +13,11 @@ from attrs import frozen
 from wegent import codec
 from wegent.client.errors import Stranger, Unreachable, from_payload
 from wegent.client.link import socket_url
+from wegent.client.reach import mismatch, why
 from wegent.core.errors import NotFound
+
+CONNECT_S = 8.0
+"""Seconds for a connection, and for agreeing on TLS."""
 
 
 @frozen
@@ -51,6 +55,7 @@ class Rest:
     def __init__(self, client: httpx.AsyncClient, token: str | None, timeout: float = 30.0) -> None:
         self._client = client
         self._timeout = timeout
+        self._answered = False
         self.token = token
 
     async def login(self, user_name: str, password: str) -> Login:
@@ -116,16 +121,20 @@ class Rest:
         if body is not None:
             headers["Content-Type"], content = "application/json", codec.encode(body)
         try:
-            response = await self._client.request(
-                method, path, headers=headers, content=content, timeout=self._timeout if timeout is None else timeout
-            )
+            seconds = self._timeout if timeout is None else timeout
+            patience = httpx.Timeout(seconds, connect=min(seconds, CONNECT_S))
+            response = await self._client.request(method, path, headers=headers, content=content, timeout=patience)
         except httpx.TimeoutException as error:
-            message = f"{self._client.base_url.netloc.decode()} does not answer"
-            raise Unreachable(message) from error
+            raise await self._unreached("does not answer") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = f"{self._client.base_url.netloc.decode()} can't be reached: {error}"
-            raise Unreachable(message) from error
+            raise await self._unreached(f"can't be reached: {why(error)}") from error
+        self._answered = True
         return _body(response)
+
+    async def _unreached(self, how: str) -> Unreachable:
+        """Who never answered may speak TLS, or not, other than the address says."""
+        wrong = None if self._answered else await mismatch(str(self._client.base_url))
+        return Stranger(wrong) if wrong else Unreachable(f"{self._client.base_url.netloc.decode()} {how}")
 
 
 def _body(response: httpx.Response) -> Mapping[str, Any]:
