@@ -100,4 +100,4 @@ def test_what_is_wrong_with_a_host_is_said(server: Server, tmp_path: Path, optio
     arguments = ["executor", "--server", server.url, "--token", host_token(server, "gpu"), *options]
     with program(*arguments, "--data", str(tmp_path / "host"), home=tmp_path) as host:
         assert host.wait() in (1, 2)
-        host.says(words)
+        assert (words in host.text, host.text.count("\n")) == (True, 1), host.text
