@@ -84,7 +84,10 @@ DOCUMENTED = {
         "subtask_id attempt? status? progress? offset? delta? events? result?",
         "success= offset",
     ),
-    ("task:complete", LOCAL_EXECUTOR, C): ("subtask_id attempt? status progress= result? error_message? error_type?", OK),
+    ("task:complete", LOCAL_EXECUTOR, C): (
+        "subtask_id attempt? status progress= result? error_message? error_type?",
+        OK,
+    ),
     ("task:execute", LOCAL_EXECUTOR, S): (
         (
             "task_id subtask_id message_id attempt lease lease_s target= resume? user team bot prompt history="

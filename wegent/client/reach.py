@@ -22,7 +22,7 @@ def why(error: BaseException) -> str:
             return f"its certificate is not to be trusted ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError) and cause.reason:
             return f"TLS failed ({cause.reason.replace('_', ' ').lower()})"
-        if isinstance(cause, OSError) and cause.strerror:  # Trio's own has the addresses in it
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:  # Trio's own has the addresses in it
             return cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
     said = next((text for cause in found if (text := str(cause)) and not text.startswith("[")), "")
     return said or "the connection was closed"
