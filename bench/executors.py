@@ -219,7 +219,7 @@ def through_the_server(targets: Iterable[str], engine: DockerDaemon | None, effo
             options = ("--server", url, "--token", made, "--slots", "50", "--data", f"{name}/host")
             stack.enter_context(program("executor", *options))
         if "device" in targets:
-            made = token(folder, "device", "--device", DEVICE)
+            made = token(folder, "device", "--device-id", DEVICE)
             options = ("--server", url, "--token", made, "--id", DEVICE, "--slots", "50", "--data", f"{name}/device")
             stack.enter_context(program("device", *options))
             wait_for_device(url)

@@ -18,7 +18,7 @@ from wegent.server.queueing import Queue
 from wegent.testing.chaos import Plan
 from wegent.testing.harness import serving
 from wegent.testing.memory_client import ConnectionLost
-from wegent.testing.simulator import SimulatedApplication, _seed_trio
+from wegent.testing.simulator import SimulatedApplication, seed_trio
 from wegent.testing.viewer import Viewer
 
 COUNT = int(os.environ.get("WEGENT_INTERLEAVINGS", "20"))
@@ -57,7 +57,7 @@ def story(seed):
             async with serving(SimulatedApplication(rng, plan)) as app:
                 await tell(app, rng, plan, complaints)
 
-    _seed_trio(seed)
+    seed_trio(seed)
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return complaints
 

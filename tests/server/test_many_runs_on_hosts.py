@@ -17,7 +17,7 @@ from wegent.server.owners import Lapses
 from wegent.storage import memory
 from wegent.storage.memory_unit import MemoryUnit
 from wegent.testing import harness
-from wegent.testing.simulator import _seed_trio
+from wegent.testing.simulator import seed_trio
 
 USERS = ("alice", "bob", "carol", "dave", "erin")
 RUNS = 40
@@ -151,7 +151,7 @@ def test_turns_are_fair_and_each_row_ends_once_while_hosts_are_killed(
 
     logging.disable(logging.CRITICAL)
     try:
-        _seed_trio(seed)
+        seed_trio(seed)
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         logging.disable(logging.NOTSET)

@@ -20,7 +20,7 @@ from wegent.storage.memory_unit import MemoryUnit
 from wegent.testing.chaos import Plan, RandomStore
 from wegent.testing.harness import Application, serving
 from wegent.testing.scripted import ScriptedExecutor
-from wegent.testing.simulator import _seed_trio
+from wegent.testing.simulator import seed_trio
 from wegent.testing.viewer import Viewer
 
 LAPSES = Lapses(worker=15, host=6, device=10)
@@ -202,7 +202,7 @@ def test_every_row_ends_once_whatever_happens_to_its_hosts(seed, monkeypatch):
                 await tell(app, rng, story)
 
     try:
-        _seed_trio(seed)
+        seed_trio(seed)
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         logging.disable(logging.NOTSET)

@@ -12,11 +12,11 @@ import trio
 from attrs import frozen
 
 from wegent.client.errors import ConnectionLost
-from wegent.client.host import finished
 from wegent.client.link import Answer, Link
 from wegent.client.monitor import Monitor
 from wegent.client.reporting import Report
 from wegent.client.running import LocalRun, Reply
+from wegent.client.runs import LocalRuns
 from wegent.client.session import UNKNOWN, Backoff, Listener, Session, Unknown
 from wegent.codec import CodecError, convert
 from wegent.core.errors import Conflict, Internal, NotFound, RunFailed, WegentError
@@ -67,7 +67,7 @@ class Device(Listener):
     def __init__(
         self, session: Session, executor: Executor, options: DeviceOptions, clock: Clock, monitor: Monitor
     ) -> None:
-        self.runs: dict[tuple[int, int], LocalRun] = {}
+        self.runs = LocalRuns(monitor)
         self._session = session
         self._executor = executor
         self._options = options
@@ -78,7 +78,6 @@ class Device(Listener):
         """The connection, once the device is registered on it."""
         self._changed = trio.Event()
         self._unregistered = trio.Event()
-        self._freed = trio.Event()
         self._interval = float(DEVICE_HEARTBEAT_S)
         self._draining = False
         self._backoff = Backoff()
@@ -106,10 +105,10 @@ class Device(Listener):
         if self._link is not None:
             with trio.move_on_after(GOODBYE_S):
                 await self._say_offline(self._link)
-        await finished(self.runs, lambda: self._freed, deadline, hurry)
+        await self.runs.finish(deadline, hurry)
         for run in self.runs.values():
             run.fail(RunFailed(f"The device {self._options.name} was stopped.", type=ErrorType.DEVICE_LOST.value))
-        await finished(self.runs, lambda: self._freed, trio.current_time() + GOODBYE_S, trio.Event())
+        await self.runs.finish(trio.current_time() + GOODBYE_S, trio.Event())
 
     # the connection
 
@@ -258,9 +257,8 @@ class Device(Listener):
         if working >= self._options.slots:
             return {"accepted": False, "reason": f"all of its {self._options.slots} slots are taken"}
         run = LocalRun(job, self._executor, self._clock, where=f"the device {self._options.name}")
-        self.runs[run.key] = run
         assert self._nursery is not None
-        self._nursery.start_soon(self._live, run)
+        self.runs.begin(self._nursery, run, self._send, every=float("inf"))
         return {"accepted": True}
 
     def _cancel(self, data: Any) -> Answer:
@@ -283,17 +281,6 @@ class Device(Listener):
         return SUCCESS
 
     # runs
-
-    async def _live(self, run: LocalRun) -> None:
-        self._monitor.began(run)
-        try:
-            await run.live(self._send, every=float("inf"))
-        finally:
-            if self.runs.get(run.key) is run:
-                del self.runs[run.key]
-            self._freed.set()
-            self._freed = trio.Event()
-            self._monitor.ended(run)
 
     async def _send(self, run: LocalRun, report: Report) -> Reply:
         link = await self._registered_link()

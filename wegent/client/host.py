@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,6 +14,7 @@ from wegent.client.monitor import Monitor
 from wegent.client.reporting import Report
 from wegent.client.rest import Rest
 from wegent.client.running import LocalRun, Reply
+from wegent.client.runs import LocalRuns
 from wegent.client.session import Backoff
 from wegent.codec import CodecError, convert
 from wegent.core.errors import Internal, NotFound, RunFailed, WegentError
@@ -50,7 +51,7 @@ class Host:
         self, rest: Rest, executors: Mapping[str, Executor], options: HostOptions, clock: Clock, monitor: Monitor
     ) -> None:
         """`executors` has all that `options.targets` names."""
-        self.runs: dict[tuple[int, int], LocalRun] = {}
+        self.runs = LocalRuns(monitor)
         self._rest = rest
         self._executors = executors
         self._options = options
@@ -58,7 +59,6 @@ class Host:
         self._monitor = monitor
         self._backoff = Backoff(most=10.0)
         self._fetching = trio.CancelScope()
-        self._freed = trio.Event()
         self._met = False
         self._in_trouble = False
 
@@ -81,7 +81,7 @@ class Host:
         self._fetching.cancel()
         if self.runs:
             self._monitor.stopping(len(self.runs), deadline - trio.current_time())
-        await finished(self.runs, lambda: self._freed, deadline, hurry)
+        await self.runs.finish(deadline, hurry)
         for run in self.runs.values():
             run.stop()
 
@@ -89,7 +89,7 @@ class Host:
         failures = 0
         while True:
             while (free := self._options.slots - len(self.runs)) <= 0:
-                await self._freed.wait()
+                await self.runs.freed()
             try:
                 jobs = await self._ask(free)
             except WegentError as error:
@@ -137,21 +137,7 @@ class Host:
         name = targets.get(job.target) if job.target or len(targets) > 1 else next(iter(targets.values()))
         executor = self._executors[name] if name is not None else NoExecutor(job.target)
         run = LocalRun(job, executor, self._clock, where=f"the executor host {self._options.name}")
-        if (earlier := self.runs.get(run.key)) is not None:  # it came back to the queue, under another lease
-            earlier.stop()
-        self.runs[run.key] = run
-        nursery.start_soon(self._live, run)
-
-    async def _live(self, run: LocalRun) -> None:
-        self._monitor.began(run)
-        try:
-            await run.live(self._send, every=run.job.lease_s / 3)
-        finally:
-            if self.runs.get(run.key) is run:
-                del self.runs[run.key]
-            self._freed.set()
-            self._freed = trio.Event()
-            self._monitor.ended(run)
+        self.runs.begin(nursery, run, self._send, every=job.lease_s / 3)
 
     async def _send(self, run: LocalRun, report: Report) -> Reply:
         answer = await self._rest.call(
@@ -164,21 +150,6 @@ class Host:
             cancel=answer.get("cancel") is True,
             answers=[each for skill in skills if (each := _answer(skill))] if isinstance(skills, list) else [],
         )
-
-
-async def finished(runs: Collection[Any], freed: Callable[[], trio.Event], deadline: float, hurry: trio.Event) -> None:
-    """Until there are no runs, or `deadline` (Trio's clock), or `hurry`; `freed` gives the event of the next end."""
-    with trio.move_on_at(deadline) as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_after, hurry, scope)
-            while runs:
-                await freed().wait()
-            nursery.cancel_scope.cancel()
-
-
-async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 class NoExecutor(Executor):

@@ -146,84 +146,101 @@ class ChatPlugin(Plugin):
 
     async def run(self, config: ChatConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Recover what an earlier life left, then dispatch until cancelled."""
-        store, clock, rooms = deps.one(Store), deps.one(Clock), deps.one(Rooms)
-        owner = deps.one(Worker).name
-        executors = deps.all(Executor)
-        teller = Teller(rooms)
-        streams = Streams(deps.one(StreamLog), rooms, deps.one(Timers), ChatVoice(), keep=config.keep_streams)
-        book = StoreRunBook(store, clock, partial(job_of, lease_s=config.lapses.host))
-        queue = Queue(book, deps.one(Registry), per_user=config.max_per_user)
-        limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
-        skills = Skills(store, rooms)
-        runs = Runs(
-            book,
-            streams,
-            executors,
-            teller,
-            deps.one(Registry),
-            clock=clock,
-            owner=owner,
-            limits=limits,
-            ask=skills.ask_of,
-        )
-        remote = RemoteRuns(
-            book, streams, teller, deps.one(Registry), runs.saver, clock=clock, limits=limits, ask=skills.ask_of
-        )
-        reaper = Reaper(book, remote, streams, teller, deps.one(Registry), owner=owner, lapses=config.lapses)
-        stop = stopper_of(runs, remote)
-        dispatcher = Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent))
-        teller.after_ending = queue.nudge
-        self._runs, self._queue = runs, queue
-        tokens = deps.maybe(TokenAuth)
-        devices = Devices(
-            store,
-            clock,
-            rooms,
-            teller,
-            deps.one(Registry),
-            queue,
-            remote,
-            limits=DeviceLimits(window=config.lapses.device),
-            token_of=tokens.run_token if tokens is not None else None,
-        )
-        command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
-        window = timedelta(seconds=config.lapses.device)
-        targets = Targets(clock, tuple(executors), config.default_executor, command, window)
-        sending = Sending(store, clock, rooms, teller, queue.release, targets, stop=stop)
-        joining = Joining(store, clock, rooms, streams)
-        cancelling = Cancelling(store, clock, teller, stop)
-        retrying = Retrying(store, clock, teller, queue.release, targets, stop=stop)
-        services = ChatServices(deps.one(Auth), rooms, sending, joining, cancelling, retrying, skills)
-        chat = chat_namespace(services)
-        add_close_session(chat, Closing(store, clock, teller, stop, remote, devices))
-        spoken_by_devices = device_namespace(deps.one(Auth), rooms, devices)
-        await store.write(add_defaults)
-        await reaper.recover()  # the data folder is locked: no other worker is alive
+        work = _assemble(config, deps)
+        self._runs, self._queue = work.runs, work.queue
+        provisions = _provisions(self.name, config, deps, work)
+        await deps.one(Store).write(add_defaults)
+        await work.reaper.recover()  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
-            await nursery.start(runs.serve)
-            await nursery.start(remote.serve)
-            await remote.recover()
-            await nursery.start(devices.serve)
-            nursery.start_soon(queue.run)
-            nursery.start_soon(dispatcher.run)
-            nursery.start_soon(reaper.run)
-            task_status.started(
-                [
-                    Provision(Namespaces, _ChatNamespaces(chat, spoken_by_devices), self.name),
-                    Provision(Runs, runs),
-                    Provision(RemoteRuns, remote),
-                    Provision(Devices, devices),
-                    Provision(Queue, queue),
-                    Provision(Streams, streams),
-                    Provision(Sending, sending),
-                    Provision(Joining, joining),
-                    Provision(Cancelling, cancelling),
-                    Provision(Teller, teller),
-                ]
-            )
+            await nursery.start(work.runs.serve)
+            await nursery.start(work.remote.serve)
+            await work.remote.recover()
+            await nursery.start(work.devices.serve)
+            nursery.start_soon(work.queue.run)
+            nursery.start_soon(work.dispatcher.run)
+            nursery.start_soon(work.reaper.run)
+            task_status.started(provisions)
 
     async def drain(self, deadline: float) -> None:
         """Claim nothing more, let runs finish, give up those that do not."""
         if self._queue is not None and self._runs is not None:
             self._queue.pause()
             await self._runs.drain(max(0.0, deadline - trio.current_time()))
+
+
+@frozen
+class _Work:
+    """What runs are made, done and lost by."""
+
+    teller: Teller
+    streams: Streams
+    queue: Queue
+    skills: Skills
+    runs: Runs
+    remote: RemoteRuns
+    reaper: Reaper
+    dispatcher: Dispatcher
+    devices: Devices
+
+
+def _assemble(config: ChatConfig, deps: Deps) -> _Work:
+    store, clock, rooms, registry = deps.one(Store), deps.one(Clock), deps.one(Rooms), deps.one(Registry)
+    owner, executors = deps.one(Worker).name, deps.all(Executor)
+    teller = Teller(rooms)
+    streams = Streams(deps.one(StreamLog), rooms, deps.one(Timers), ChatVoice(), keep=config.keep_streams)
+    book = StoreRunBook(store, clock, partial(job_of, lease_s=config.lapses.host))
+    queue = Queue(book, registry, per_user=config.max_per_user)
+    teller.after_ending = queue.nudge
+    limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
+    ask = (skills := Skills(store, rooms)).ask_of
+    runs = Runs(book, streams, executors, teller, registry, clock=clock, owner=owner, limits=limits, ask=ask)
+    remote = RemoteRuns(book, streams, teller, registry, runs.saver, clock=clock, limits=limits, ask=ask)
+    tokens = deps.maybe(TokenAuth)
+    return _Work(
+        teller,
+        streams,
+        queue,
+        skills,
+        runs,
+        remote,
+        reaper=Reaper(book, remote, streams, teller, registry, owner=owner, lapses=config.lapses),
+        dispatcher=Dispatcher(queue, runs, dict.fromkeys(executors, config.max_concurrent)),
+        devices=Devices(
+            store,
+            clock,
+            rooms,
+            teller,
+            registry,
+            queue,
+            remote,
+            limits=DeviceLimits(window=config.lapses.device),
+            token_of=None if tokens is None else tokens.run_token,
+        ),
+    )
+
+
+def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[Provision]:
+    """What people and devices ask for, and what other plugins get."""
+    store, clock, rooms, auth = deps.one(Store), deps.one(Clock), deps.one(Rooms), deps.one(Auth)
+    stop, release = stopper_of(work.runs, work.remote), work.queue.release
+    command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
+    window = timedelta(seconds=config.lapses.device)
+    targets = Targets(clock, tuple(deps.all(Executor)), config.default_executor, command, window)
+    sending = Sending(store, clock, rooms, work.teller, release, targets, stop=stop)
+    joining = Joining(store, clock, rooms, work.streams)
+    cancelling = Cancelling(store, clock, work.teller, stop)
+    retrying = Retrying(store, clock, work.teller, release, targets, stop=stop)
+    chat = chat_namespace(ChatServices(auth, rooms, sending, joining, cancelling, retrying, work.skills))
+    add_close_session(chat, Closing(store, clock, work.teller, stop, work.remote, work.devices))
+    return [
+        Provision(Namespaces, _ChatNamespaces(chat, device_namespace(auth, rooms, work.devices)), name),
+        Provision(Runs, work.runs),
+        Provision(RemoteRuns, work.remote),
+        Provision(Devices, work.devices),
+        Provision(Queue, work.queue),
+        Provision(Streams, work.streams),
+        Provision(Sending, sending),
+        Provision(Joining, joining),
+        Provision(Cancelling, cancelling),
+        Provision(Teller, work.teller),
+    ]

@@ -133,12 +133,12 @@ def simulate(
             async with serving(application(rng, given)) as app:
                 await _tell(app, story, rng, given)
 
-    _seed_trio(seed)
+    seed_trio(seed)
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return story
 
 
-def _seed_trio(seed: int) -> None:
+def seed_trio(seed: int) -> None:
     """Trio shuffles the tasks that are ready; with this the same seed gives the same order."""
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio_run._r.seed(seed)
