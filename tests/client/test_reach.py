@@ -15,7 +15,7 @@ import trio
 from wegent.client.errors import Stranger, Unreachable
 from wegent.client.reach import why
 from wegent.client.rest import open_rest
-from wegent.client.session import open_session
+from wegent.client.session import Backoff, Session, open_session
 
 
 @asynccontextmanager
@@ -72,6 +72,15 @@ async def test_none_to_who_speaks_tls_is_told(tmp_path: Path) -> None:
 async def test_nobody_there_is_told_as_the_system_says_it() -> None:
     told = "127.0.0.1:9 can't be reached: Connection refused"
     assert await both("http://127.0.0.1:9", Unreachable) == [told, told]
+
+
+async def test_a_server_that_was_reached_once_is_not_taken_for_a_wrong_address() -> None:
+    async with listening() as where:
+        session = Session(f"https://{where}", "t", backoff=Backoff(first=0.01, most=0.01, patience=1))
+        session.sid = "of an earlier connection"
+        with pytest.raises(Unreachable, match="can't be reached") as caught:
+            await session.run(None, 0)
+    assert not isinstance(caught.value, Stranger)
 
 
 @pytest.mark.parametrize(

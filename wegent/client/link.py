@@ -22,7 +22,7 @@ from trio_websocket import (
 
 from wegent import codec
 from wegent.client.errors import DO_NOT_COME_BACK, ConnectionLost, Stranger, from_close, from_payload
-from wegent.client.reach import mismatch, why
+from wegent.client.reach import why
 from wegent.core.errors import InvalidPayload, WegentError
 from wegent.protocol.limits import MAX_PAYLOAD
 
@@ -66,11 +66,14 @@ def socket_url(server: str, namespace: str) -> str:
 
 @frozen
 class Ended:
-    """How a connection ended. `error` set: for good; else one may come back. `cut`: by us, without a goodbye."""
+    """How a connection ended. `error` set: for good; else one may come back. `cut`: by us, without a goodbye. Not
+    `reached`: it never came to a connection.
+    """
 
     reason: str
     error: WegentError | None = None
     cut: bool = False
+    reached: bool = True
 
 
 @define
@@ -239,9 +242,9 @@ async def run_link(url: str, token: str, life: Life) -> Ended:
         with trio.fail_after(CONNECT_S):
             stream = await _open_stream(url)
     except (OSError, trio.BrokenResourceError) as error:
-        return await _unreached(url, f"can't be reached: {why(error)}")
+        return _unreached(url, f"can't be reached: {why(error)}")
     except trio.TooSlowError:
-        return await _unreached(url, "does not answer")
+        return _unreached(url, "does not answer")
     # The stream is ours to close: the library leaves it to the collector where the server closed first.
     async with stream:
         try:
@@ -279,7 +282,7 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
         with trio.move_on_after(CONNECT_S) as limit:
             socket = await _shake_hands(nursery, stream, url, token)
         if socket is None:
-            return await _unreached(url, "does not answer" if limit.cancelled_caught else "closed the connection")
+            return _unreached(url, "does not answer" if limit.cancelled_caught else "closed the connection")
         ended = await _live(socket, life)
         if not ended.cut:
             with trio.move_on_after(CLOSE_S):
@@ -287,7 +290,7 @@ async def _converse(nursery: trio.Nursery, stream: Stream, url: str, token: str,
     except ConnectionRejected as error:
         return _rejected(error, url)
     except (HandshakeError, trio.BrokenResourceError) as error:
-        return await _unreached(url, f"can't be reached: {why(error)}")
+        return _unreached(url, f"can't be reached: {why(error)}")
     except ConnectionClosed as closed:
         return _ended(closed)
     return ended
@@ -391,7 +394,5 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _unreached(url: str, how: str) -> Ended:
-    if (wrong := await mismatch(url)) is not None:
-        return Ended(wrong, Stranger(wrong))
-    return Ended(f"{urlsplit(url).netloc.rpartition('@')[2]} {how}")
+def _unreached(url: str, how: str) -> Ended:
+    return Ended(f"{urlsplit(url).netloc.rpartition('@')[2]} {how}", reached=False)

@@ -13,8 +13,9 @@ import trio
 from attrs import frozen
 
 from wegent import codec
-from wegent.client.errors import ConnectionLost, Timeout, Unreachable
+from wegent.client.errors import ConnectionLost, Stranger, Timeout, Unreachable
 from wegent.client.link import Answer, Life, Link, OnAck, run_link, socket_url
+from wegent.client.reach import mismatch
 from wegent.core.errors import NotAuthenticated, Overloaded, WegentError
 from wegent.protocol.events import AUTH_REFRESH, CHAT, event
 
@@ -211,6 +212,9 @@ class Session:
                 continue
             if ended.error is not None:
                 raise ended.error
+            # Only of an address that has never worked: a server that is away must not be taken for one that is wrong.
+            if self.sid is None and not ended.reached and (wrong := await mismatch(self.url)) is not None:
+                raise Stranger(wrong)
             failures = 0 if steady else failures + 1
             patience = first_patience if self.sid is None else self._backoff.patience
             if patience is not None and failures > patience:
