@@ -12,6 +12,7 @@ from wegent.storage import open_store
 pytest.register_assert_rewrite(
     "wegent.testing.store_contract",
     "wegent.testing.store_devices",
+    "wegent.testing.store_executions",
     "wegent.testing.store_people",
     "wegent.testing.store_queue",
     "wegent.testing.store_rows",

@@ -127,6 +127,31 @@ class Subtask:
 
 
 @frozen
+class Execution:
+    """Background work of a user: a prompt for a team, at a time, or again and again.
+
+    `run_at`, `cron` and `timezone` are as they were asked for; `next_at` is when it runs next, None where it will not.
+    `task_id` and `subtask_id` are the task and the answer that it made last, `runs` how many it has made. `failed` says
+    why its latest time made none.
+    """
+
+    id: int
+    user_id: int
+    team_id: int
+    prompt: str
+    created_at: datetime
+    updated_at: datetime
+    next_at: datetime | None
+    run_at: datetime | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    runs: int = 0
+    task_id: int | None = None
+    subtask_id: int | None = None
+    failed: str | None = None
+
+
+@frozen
 class Waiting:
     """A PENDING row as the queue shows it; `since` is when it came to wait."""
 

@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 from wegent.core.clock import Clock
 from wegent.core.errors import NotFound
 from wegent.server.ports.store import Unit
-from wegent.server.records import Device, Member, Subtask, Task, User
 from wegent.storage import rules
 from wegent.storage.memory_tables import Tables
 
-R = TypeVar("R", User, Task, Subtask, Member, Device)
+R = TypeVar("R")
 
 
 def found(row: R | None, what: str) -> R:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from wegent.core.model import StreamId
-from wegent.server.records import Device, Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.server.records import Device, Execution, Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -37,6 +37,7 @@ class Tables:
         self.queues: dict[str, int] = {}
         self.turns: dict[tuple[str, int], int] = {}
         self.devices: dict[tuple[int, str], Device] = {}
+        self.executions: dict[int, Execution] = {}
         self.beats: dict[str, OwnerBeat] = {}
         self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
         self._ids: dict[str, int] = {}

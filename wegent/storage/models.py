@@ -212,6 +212,27 @@ class DeviceRow(Base):
     capabilities: Mapped[Object]
 
 
+class ExecutionRow(Base):
+    """`Execution`."""
+
+    __tablename__ = "executions"
+
+    id: Mapped[Key]
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    team_id: Mapped[Id]
+    created_at: Mapped[When]
+    updated_at: Mapped[When]
+    next_at: Mapped[When | None] = mapped_column(index=True)
+    run_at: Mapped[When | None]
+    cron: Mapped[str | None] = mapped_column(name("cron"))
+    timezone: Mapped[str | None] = mapped_column(name("timezone"))
+    runs: Mapped[Id]
+    task_id: Mapped[Id | None]
+    subtask_id: Mapped[Id | None]
+    failed: Mapped[Lines | None]
+    prompt: Mapped[Lines]
+
+
 class PartRow(Base):
     """`SavedPart`. No foreign keys: checking them would lock the rows of runs that are merely being saved."""
 

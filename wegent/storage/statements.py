@@ -23,10 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from wegent.server.records import Device, Kind, Member, Subtask, Task, Token, User
+from wegent.server.records import Device, Execution, Kind, Member, Subtask, Task, Token, User
 from wegent.storage.models import (
     Base,
     DeviceRow,
+    ExecutionRow,
     KindRow,
     MemberRow,
     OwnerRow,
@@ -58,10 +59,11 @@ OWNERS: Final = table(OwnerRow)
 QUEUES: Final = table(QueueRow)
 TURNS: Final = table(TurnRow)
 DEVICES: Final = table(DeviceRow)
+EXECUTIONS: Final = table(ExecutionRow)
 PARTS: Final = table(PartRow)
 
 KEY, NEW = "key_", "new_"
-_INSERTED = (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS, QUEUES, TURNS, DEVICES)
+_INSERTED = (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS, QUEUES, TURNS, DEVICES, EXECUTIONS)
 INSERTS: Final = {each: insert(each) for each in _INSERTED}
 
 
@@ -82,6 +84,7 @@ TASK: Final = columns(TASKS, Task)
 SUBTASK: Final = columns(SUBTASKS, Subtask)
 MEMBER: Final = columns(MEMBERS, Member)
 DEVICE: Final = columns(DEVICES, Device)
+EXECUTION: Final = columns(EXECUTIONS, Execution)
 
 USER_BY_ID: Final = select(*USER).where(USERS.c.id == bindparam("id"))
 USER_BY_NAME: Final = select(*USER).where(USERS.c.user_name == bindparam("name"))

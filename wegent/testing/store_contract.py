@@ -18,6 +18,7 @@ from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task, User
 from wegent.testing.store_devices import DevicesContract
+from wegent.testing.store_executions import ExecutionsContract
 from wegent.testing.store_people import PeopleContract
 from wegent.testing.store_queue import QueueContract
 from wegent.testing.store_rows import RowsContract
@@ -227,6 +228,13 @@ def answer_of(unit: Unit, owner: User, made: Task) -> Subtask:
 
 
 class StoreContract(
-    UnitsContract, TextContract, PeopleContract, RowsContract, QueueContract, RunsContract, DevicesContract
+    UnitsContract,
+    TextContract,
+    PeopleContract,
+    RowsContract,
+    QueueContract,
+    RunsContract,
+    DevicesContract,
+    ExecutionsContract,
 ):
     """All of it."""
