@@ -33,6 +33,9 @@ MAX_SHELL_TYPE: Final = 64
 MAX_NAME: Final = 255
 """Code points of names and titles that the protocol gives no length for."""
 
+MAX_EXECUTION_PROMPT: Final = 100_000
+"""Code points of what is asked in the background."""
+
 MAX_EXECUTOR: Final = 200
 """Code points of an executor host's name."""
 

@@ -88,11 +88,12 @@ class Sending:
     ) -> Sent:
         """Commit, then in one plain step: enter the room, tell, ack, release."""
         _check(payload)
-        sent = await self._store.write(lambda unit: self._commit(unit, principal, payload))
-        self._tell(sent, ack, session)
+        sent = await self._store.write(lambda unit: self.commit(unit, principal, payload))
+        self.tell(sent, ack, session)
         return sent
 
-    def _tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None) -> None:
+    def tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None) -> None:
+        """What follows a commit."""
         room = task_room(sent.message.task_id)
         if session is not None and session.open and room not in session.rooms:
             self._rooms.enter(session, room)
@@ -107,7 +108,8 @@ class Sending:
         if sent.answer is not None:
             self._release(sent.answer)
 
-    def _commit(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent:
+    def commit(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent:
+        """The rows of a message, within somebody's unit, who calls `tell` after its commit."""
         if payload.task_id is None:
             team = team_of(unit, principal, payload.team_id)
         else:

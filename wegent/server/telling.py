@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wegent.core.catchup import Chunk
@@ -65,17 +65,20 @@ class ChatVoice(Voice):
 class Teller(RunListener):
     """Turns committed changes into events, each in the plain step after its commit."""
 
-    __slots__ = ("_rooms", "after_ending")
+    __slots__ = ("_rooms", "after_ending", "on_run")
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self.after_ending: Callable[[], None] | None = None
+        self.on_run: Callable[[Subtask], None] | None = None
+        """Hears of rows whose run began or ended."""
 
     def started(self, job: Job) -> None:
         """`chat:start`, then `task:status`."""
         claimed: Claimed = job.about
         self._of_run(claimed.row, "chat:start", payloads.chat_start(claimed.row))
         self.status(claimed.view)
+        self._note(claimed.row)
 
     def ended(self, finished: Finished, replica: Replica) -> None:
         """The ending, then `task:status`."""
@@ -98,13 +101,19 @@ class Teller(RunListener):
         """A row has become terminal."""
         self.stopped([row], view)
 
-    def stopped(self, rows: Iterable[Subtask], view: TaskView) -> None:
+    def stopped(self, rows: Sequence[Subtask], view: TaskView) -> None:
         """The endings of those rows that have become terminal, then how the task stands."""
         for row in rows:
             if is_terminal(row):
                 event, payload = payloads.ending_event(row, payloads.row_ending(row))
                 self._of_run(row, event, payload)
         self.status(view)
+        for row in rows:
+            self._note(row)
+
+    def _note(self, row: Subtask) -> None:
+        if self.on_run is not None:
+            self.on_run(row)
 
     def status(self, view: TaskView) -> None:
         """How a task stands, to all that see it."""

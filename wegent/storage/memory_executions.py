@@ -54,6 +54,12 @@ class MemoryExecutions(MemoryBase):
             return None
         return t.put(t.executions, row.id, attrs.evolve(row, **stored(changes), updated_at=self._clock.now()))
 
+    def update_execution(self, execution_id: int, **changes: Any) -> Execution:
+        t = self._write()
+        rules.check_changes(Execution, changes)
+        row = found(t.executions.get(execution_id), "execution")
+        return t.put(t.executions, row.id, attrs.evolve(row, **stored(changes), updated_at=self._clock.now()))
+
     def delete_execution(self, execution_id: int) -> None:
         t = self._write()
         t.drop(t.executions, found(t.executions.get(execution_id), "execution").id)

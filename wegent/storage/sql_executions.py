@@ -70,6 +70,12 @@ class SqlExecutions(SqlBase):
             return None
         return found(self.execution(execution_id), "execution")
 
+    def update_execution(self, execution_id: int, **changes: Any) -> Execution:
+        rules.check_changes(Execution, changes)
+        rules.check_texts(changes)
+        changes["updated_at"] = self._clock.now()
+        return found(self._change(Execution, sql.EXECUTIONS, {"id": execution_id}, changes), "execution")
+
     def delete_execution(self, execution_id: int) -> None:
         if self._write(delete(sql.EXECUTIONS).where(C.id == execution_id)).rowcount == 0:
             raise NotFound("no such execution")

@@ -32,6 +32,9 @@ class ExecutionsContract:
         assert changed is not None
         assert {name: getattr(changed, name) for name in changes} == changes
         assert await store.read(lambda unit: unit.execution(made.id)) == changed
+        again = await store.write(lambda unit: unit.update_execution(made.id, runs=3))
+        assert (again.runs, again.task_id) == (3, 5)
+        assert await store.write(lambda unit: unit.take_execution(made.id, NOON, runs=9)) is None
         await store.write(lambda unit: unit.delete_execution(made.id))
         assert await store.read(lambda unit: unit.execution(made.id)) is None
         with pytest.raises(NotFound):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import trio
-from quart import Blueprint
-from quart_trio import QuartTrio
 
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.remote import RemoteRuns
 from wegent.server.api.auth import auth_blueprint
+from wegent.server.api.blueprints import Blueprints
 from wegent.server.api.devices import devices_blueprint
 from wegent.server.api.health import health_blueprint
 from wegent.server.api.hosts import hosts_blueprint
@@ -31,20 +30,6 @@ from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.sending import Sending
 from wegent.server.stopping import Cancelling
-
-
-class Blueprints(Routes):
-    """Some blueprints as routes."""
-
-    __slots__ = ("_blueprints",)
-
-    def __init__(self, blueprints: Iterable[Blueprint]) -> None:
-        self._blueprints = tuple(blueprints)
-
-    def register(self, app: QuartTrio) -> None:
-        """All of them."""
-        for blueprint in self._blueprints:
-            app.register_blueprint(blueprint)
 
 
 class ApiPlugin(Plugin):

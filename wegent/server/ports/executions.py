@@ -47,4 +47,7 @@ class ExecutionRows(ABC):
         """
 
     @abstractmethod
+    def update_execution(self, execution_id: int, **changes: Any) -> Execution: ...
+
+    @abstractmethod
     def delete_execution(self, execution_id: int) -> None: ...
