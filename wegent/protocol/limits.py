@@ -39,6 +39,12 @@ MAX_EXECUTION_PROMPT: Final = 100_000
 MAX_EXECUTOR: Final = 200
 """Code points of an executor host's name."""
 
+MAX_MEMBERS: Final = 100
+"""People in a group chat, its owner among them."""
+
+MAX_UNREAD: Final = 1_000
+"""Unread messages are counted no further."""
+
 MAX_LIST: Final = 1_000
 """Items of a list in a client payload."""
 

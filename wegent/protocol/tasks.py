@@ -184,10 +184,12 @@ class TaskStatus:
 
 @frozen(kw_only=True)
 class Member:
-    """A member of a group chat."""
+    """One of the people of a group chat; `role` is owner or member."""
 
     user_id: int
     user_name: str
+    role: str
+    joined_at: datetime
     avatar: str | None = None
 
 

@@ -38,6 +38,20 @@ def readable_task(unit: Unit, principal: Principal, task_id: int) -> Task:
     return task
 
 
+def owned_task(unit: Unit, principal: Principal, task_id: int) -> Task:
+    """The task, if it is the principal's own.
+
+    Raises:
+        NotFound: there is none, or it is deleted.
+        AccessDenied: it is somebody else's, also where the principal is a member.
+    """
+    task = readable_task(unit, principal, task_id)
+    if task.owner_id != principal.user_id:
+        message = "only the task's owner may do that"
+        raise AccessDenied(message)
+    return task
+
+
 def task_with_rows(unit: Unit, principal: Principal, task_id: int) -> Task:
     """The task, if the principal may read its rows: a run its own task's, an executor host those that it runs.
 

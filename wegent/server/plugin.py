@@ -26,6 +26,7 @@ from wegent.core.streams import Streams
 from wegent.core.timers import Timers
 from wegent.server.api.revoking import Revoked
 from wegent.server.auth import LOGIN_LIFETIME, TokenAuth
+from wegent.server.changing import Changing
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import MAX_PER_USER
 from wegent.server.closing import Closing, add_close_session
@@ -33,7 +34,10 @@ from wegent.server.device_link import DeviceLimits
 from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
+from wegent.server.editing import Editing
+from wegent.server.evicting import Evictions
 from wegent.server.joining import Joining
+from wegent.server.members import Members
 from wegent.server.owners import Lapses
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
@@ -49,6 +53,7 @@ from wegent.server.targets import CommandPolicy, Targets
 from wegent.server.teams import add_defaults
 from wegent.server.telling import ChatVoice, Teller
 from wegent.server.tokens import Signer, read_secret
+from wegent.server.updates import Updates
 
 
 @frozen
@@ -137,6 +142,9 @@ class ChatPlugin(Plugin):
         Joining,
         Cancelling,
         Teller,
+        Members,
+        Changing,
+        Editing,
     )
     Config = ChatConfig
 
@@ -226,7 +234,8 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
     command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
     window = timedelta(seconds=config.lapses.device)
     targets = Targets(clock, tuple(deps.all(Executor)), config.default_executor, command, window)
-    sending = Sending(store, clock, rooms, work.teller, release, targets, stop=stop)
+    updates, evictions = Updates(rooms), Evictions(rooms)
+    sending = Sending(store, clock, rooms, work.teller, release, targets, stop=stop, evictions=evictions)
     joining = Joining(store, clock, rooms, work.streams)
     cancelling = Cancelling(store, clock, work.teller, stop)
     retrying = Retrying(store, clock, work.teller, release, targets, stop=stop)
@@ -243,4 +252,7 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
         Provision(Joining, joining),
         Provision(Cancelling, cancelling),
         Provision(Teller, work.teller),
+        Provision(Members, Members(store, clock, work.teller, updates, evictions)),
+        Provision(Changing, Changing(store, clock, work.teller, updates, evictions, stop)),
+        Provision(Editing, Editing(store, sending, updates)),
     ]

@@ -186,7 +186,10 @@ class Device:
 
 @frozen
 class Member:
-    """A user's place in a group chat; the owner of a task has none. `removed_at` set: no longer a member."""
+    """A user's place in a task, and how far they have read; `removed_at` set: no longer a member.
+
+    In group chats the owner has one too (role `owner`), in other tasks once they have marked something as read.
+    """
 
     task_id: int
     user_id: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from wegent.core.clock import Clock
 from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound
@@ -16,7 +16,9 @@ from wegent.core.text import clean
 from wegent.protocol.chat import ChatSend, ChatSendAck, OtherContext, TextContext
 from wegent.protocol.shape import to_wire
 from wegent.protocol.status import OnLost, Role, Status
-from wegent.server.access import may_see
+from wegent.server.access import may_see, readable_task
+from wegent.server.evicting import Evictions
+from wegent.server.members import keep_owner
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, settle, view
@@ -24,6 +26,8 @@ from wegent.server.stopping import Stop, make_way, reach
 from wegent.server.targets import Targets
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
+from wegent.server.unread import unread_of_all
+from wegent.server.updates import Updates
 
 RELEASE_AFTER = timedelta(seconds=2)
 """When a row becomes claimable by itself, should the worker that made it die before it released it."""
@@ -35,7 +39,10 @@ Release = Callable[[Subtask], None]
 
 @frozen
 class Sent:
-    """What a send committed; `repeat`: all of it was there before. `stopping` are runs that it interrupts."""
+    """What a send committed; `repeat`: all of it was there before.
+
+    `stopping` are runs that it interrupts; `unread` says, in a group chat, how much each user has not read.
+    """
 
     view: TaskView
     message: Subtask
@@ -43,6 +50,7 @@ class Sent:
     created: bool
     repeat: bool = False
     stopping: tuple[Subtask, ...] = ()
+    unread: Mapping[int, int] = field(factory=dict)
 
     @property
     def ack(self) -> ChatSendAck:
@@ -68,8 +76,12 @@ class Sending:
         targets: Targets,
         *,
         stop: Stop | None = None,
+        evictions: Evictions | None = None,
     ) -> None:
-        """`release` makes a row's run begin, `stop` makes one end that a message interrupts."""
+        """`release` makes a row's run begin, `stop` makes one end that a message interrupts.
+
+        `evictions` are those by which people are put out of the rooms that this lets them in.
+        """
         self._store = store
         self._clock = clock
         self._rooms = rooms
@@ -77,6 +89,8 @@ class Sending:
         self._release = release
         self._targets = targets
         self._stop = stop
+        self._updates = Updates(rooms)
+        self._evictions = evictions or Evictions(rooms)
 
     async def send(
         self,
@@ -87,16 +101,20 @@ class Sending:
         session: Session | None = None,
     ) -> Sent:
         """Commit, then in one plain step: enter the room, tell, ack, release."""
-        _check(payload)
-        sent = await self._store.write(lambda unit: self.commit(unit, principal, payload))
-        self.tell(sent, ack, session)
+        check(payload)
+        with self._evictions.entering(principal.user_id) as entering:
+            sent = await self._store.write(lambda unit: self.commit(unit, principal, payload))
+            if session is not None and entering.may_enter(sent.message.task_id):
+                self._enter(session, task_room(sent.message.task_id))
+            self.tell(sent, ack, session)
         return sent
 
-    def tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None) -> None:
-        """What follows a commit."""
-        room = task_room(sent.message.task_id)
-        if session is not None and session.open and room not in session.rooms:
+    def _enter(self, session: Session, room: str) -> None:
+        if session.open and room not in session.rooms:
             self._rooms.enter(session, room)
+
+    def tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None = None) -> None:
+        """What follows a commit, for all but the connection it came from."""
         if not sent.repeat:
             if sent.created:
                 self._teller.created(sent.view)
@@ -105,6 +123,7 @@ class Sending:
         if not sent.repeat:
             self._teller.stopped(sent.stopping, sent.view)
             reach(self._stop, sent.stopping)
+            self._updates.unread(sent.message.task_id, sent.unread)
         if sent.answer is not None:
             self._release(sent.answer)
 
@@ -133,8 +152,7 @@ class Sending:
         if row.prompt != payload.message or payload.task_id not in (None, row.task_id):
             message = "this client_message_id was used for another message"
             raise Conflict(message)
-        task = unit.task(row.task_id)
-        assert task is not None
+        task = readable_task(unit, principal, row.task_id)
         answers = unit.subtasks(row.task_id, after_message_id=row.message_id, limit=20)
         answer = next((each for each in answers if each.answers == row.id), None)
         return Sent(view(unit, task), row, answer, created=False, repeat=True)
@@ -152,6 +170,7 @@ class Sending:
         else:
             created = False
             task = unit.touch(task.id, messages=rows)
+            readable_task(unit, principal, task.id)  # who was removed meanwhile says no more
             if due:
                 stopping = make_way(unit, principal, task, payload.if_running, self._clock)
         message = unit.add_subtask(
@@ -167,7 +186,10 @@ class Sending:
             completed_at=self._clock.now(),
         )
         answer = self._new_answer(unit, principal, payload, setup, task, message, target) if due else None
-        return Sent(settle(unit, task), message, answer, created, stopping=stopping)
+        if group:
+            _keep_place(unit, principal, task, message, created=created)
+        unread = unread_of_all(unit, task) if group else {}
+        return Sent(settle(unit, task), message, answer, created, stopping=stopping, unread=unread)
 
     def _target(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, task: Task | None) -> str:
         return self._targets.decide(unit, principal, setup, device_id=payload.device_id, task=task)
@@ -221,7 +243,8 @@ class Sending:
         )
 
 
-def _check(payload: ChatSend) -> None:
+def check(payload: ChatSend) -> None:
+    """Raise `InvalidPayload` for what has the right shape, but says nothing or holds a context that nobody knows."""
     if not payload.message.strip():
         message = "`message`: expected some text, got none"
         raise InvalidPayload(message)
@@ -243,6 +266,14 @@ def _existing(unit: Unit, principal: Principal, payload: ChatSend) -> None:
     if task.team_id != payload.team_id:
         message = f"task {task.id} talks to team {task.team_id}, not to team {payload.team_id}"
         raise Conflict(message)
+
+
+def _keep_place(unit: Unit, principal: Principal, task: Task, message: Subtask, *, created: bool) -> None:
+    """Who says something has read what came before it."""
+    if created:
+        keep_owner(unit, task, read_up_to=message.message_id)
+    else:
+        unit.mark_read(task.id, principal.user_id, message.message_id)
 
 
 def _title(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -211,6 +211,19 @@ class MemoryUnit(MemoryRuns, MemoryExecutions):
             t.add(t.tasks_of_member, user_id, task_id)
         return t.put(t.members, (task_id, user_id), attrs.evolve(row, **stored(changes)))
 
+    def mark_read(self, task_id: int, user_id: int, message_id: int) -> Member | None:
+        t = self._write()
+        row = t.members.get((task_id, user_id))
+        if row is None or row.removed_at is not None:
+            return None
+        most = max(row.last_read_message_id, message_id)
+        return t.put(t.members, (task_id, user_id), attrs.evolve(row, last_read_message_id=most))
+
+    def places(self, user_id: int, task_ids: Collection[int]) -> dict[int, Member]:
+        members = self._read().members
+        rows = (members.get((each, user_id)) for each in task_ids)
+        return {row.task_id: row for row in rows if row is not None and row.removed_at is None}
+
     # subtasks
 
     def subtask(self, subtask_id: int) -> Subtask | None:
@@ -289,6 +302,19 @@ class MemoryUnit(MemoryRuns, MemoryExecutions):
         ]
         rows.sort(key=lambda row: row.message_id)
         return rows[max(0, len(rows) - limit) :] if newest else rows[:limit]
+
+    def message_ids(self, task_id: int, *, after: int = 0, limit: int) -> list[int]:
+        rows = self._read().rows_of_task(task_id)
+        found = sorted(row.message_id for row in rows if row.message_id > after and not row.deleted)
+        return found[max(0, len(found) - limit) :]
+
+    def remove_subtasks(self, task: Task, *, since: int) -> int:
+        t = self._write()
+        rows = [row for row in t.rows_of_task(task.id) if row.message_id >= since and not row.deleted]
+        for row in rows:
+            now = self._clock.now()
+            self._put_subtask(attrs.evolve(row, deleted=True, revision=task.revision, updated_at=now))
+        return len(rows)
 
     def unfinished(self, task_id: int) -> list[Subtask]:
         rows = self._read().rows_of_task(task_id)

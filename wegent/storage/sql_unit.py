@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -189,6 +189,15 @@ class SqlUnit(SqlRuns, SqlExecutions):
         self._write(sql.INSERTS[sql.MEMBERS], params_of(row))
         return row
 
+    def mark_read(self, task_id: int, user_id: int, message_id: int) -> Member | None:
+        self._write(sql.MARK_READ, {"task": task_id, "user": user_id, "message": message_id})
+        row = self.member(task_id, user_id)
+        return row if row is not None and row.removed_at is None else None
+
+    def places(self, user_id: int, task_ids: Collection[int]) -> dict[int, Member]:
+        rows = self._all(Member, sql.places(user_id, task_ids)) if task_ids else []
+        return {row.task_id: row for row in rows}
+
     def _name_of(self, user_id: int) -> str:
         name: str | None = self._read(sql.USER_NAME, id=user_id).scalar()
         return found(name, "user")
@@ -235,6 +244,14 @@ class SqlUnit(SqlRuns, SqlExecutions):
         given = {name: value for name, value in bounds.items() if value is not None}
         rows = self._all(Subtask, sql.subtasks(frozenset(given), newest=newest), task=task_id, limit=limit, **given)
         return rows[::-1] if newest else rows
+
+    def message_ids(self, task_id: int, *, after: int = 0, limit: int) -> list[int]:
+        found = self._read(sql.MESSAGE_IDS, task=task_id, after=after, limit=limit).scalars()
+        return sorted(found)
+
+    def remove_subtasks(self, task: Task, *, since: int) -> int:
+        changed = {"task": task.id, "since": since, "revision_": task.revision, "now": self._clock.now()}
+        return self._write(sql.REMOVE_SUBTASKS, changed).rowcount
 
     def unfinished(self, task_id: int) -> list[Subtask]:
         return self._all(Subtask, sql.UNFINISHED, task=task_id)

@@ -129,6 +129,17 @@ MEMBERS_OF_TASK: Final = (
     .order_by(MEMBERS.c.joined_at, MEMBERS.c.user_id)
 )
 
+MARK_READ: Final = (
+    update(MEMBERS)
+    .where(
+        MEMBERS.c.task_id == bindparam("task"),
+        MEMBERS.c.user_id == bindparam("user"),
+        MEMBERS.c.removed_at.is_(None),
+        MEMBERS.c.last_read_message_id < bindparam("message"),
+    )
+    .values(last_read_message_id=bindparam("message"))
+)
+
 SUBTASK_BY_ID: Final = select(*SUBTASK).where(SUBTASKS.c.id == bindparam("id"))
 SENT: Final = select(*SUBTASK).where(
     SUBTASKS.c.sender_id == bindparam("user"), SUBTASKS.c.client_message_id == bindparam("client")
@@ -142,6 +153,33 @@ UNFINISHED: Final = (
     select(*SUBTASK).where(*_ANSWERS, is_one_of(SUBTASKS.c.status, (PENDING, *HELD))).order_by(SUBTASKS.c.message_id)
 )
 NEWEST_ANSWER: Final = select(*SUBTASK).where(*_ANSWERS).order_by(SUBTASKS.c.message_id.desc()).limit(1)
+
+
+MESSAGE_IDS: Final = (
+    select(SUBTASKS.c.message_id)
+    .where(
+        SUBTASKS.c.task_id == bindparam("task"),
+        SUBTASKS.c.message_id > bindparam("after"),
+        SUBTASKS.c.deleted.is_(False),
+    )
+    .order_by(SUBTASKS.c.message_id.desc())
+    .limit(bindparam("limit"))
+)
+REMOVE_SUBTASKS: Final = (
+    update(SUBTASKS)
+    .where(
+        SUBTASKS.c.task_id == bindparam("task"),
+        SUBTASKS.c.message_id >= bindparam("since"),
+        SUBTASKS.c.deleted.is_(False),
+    )
+    .values(deleted=True, revision=bindparam("revision_"), updated_at=bindparam("now"))
+)
+
+
+def places(user_id: int, task_ids: Collection[int]) -> Select[Any]:
+    """The user's active memberships of these tasks."""
+    c = MEMBERS.c
+    return select(*MEMBER).where(c.user_id == user_id, c.removed_at.is_(None), c.task_id.in_(task_ids))
 
 
 def _tasks_of() -> Select[*tuple[Any, ...]]:

@@ -33,6 +33,7 @@ from wegent.core.sessions import SessionLimits, Sessions
 from wegent.core.streams import Streams
 from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
+from wegent.server.changing import Changing
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import job_from
 from wegent.server.closing import Closing, add_close_session
@@ -40,7 +41,10 @@ from wegent.server.device_link import DeviceLimits
 from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
+from wegent.server.editing import Editing
+from wegent.server.evicting import Evictions
 from wegent.server.joining import Joining
+from wegent.server.members import Members
 from wegent.server.owners import Lapses
 from wegent.server.ports.store import Store, Unit
 from wegent.server.queueing import Queue
@@ -55,6 +59,7 @@ from wegent.server.stopping import Cancelling, stopper_of
 from wegent.server.targets import Targets
 from wegent.server.teams import CHAT_SHELL, add_defaults
 from wegent.server.telling import ChatVoice, Teller
+from wegent.server.updates import Updates
 from wegent.storage.memory import MemoryStore
 from wegent.testing.memory_client import MemoryClient
 
@@ -133,7 +138,11 @@ class Application:
         self.device_limits = device_limits or DeviceLimits()
         window = timedelta(seconds=self.device_limits.window)
         self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL, window=window)
+        self.updates, self.evictions = Updates(self.rooms), Evictions(self.rooms)
         self.sending = self.make_sending()
+        self.members = Members(self.store, self.clock, self.teller, self.updates, self.evictions)
+        self.changing = Changing(self.store, self.clock, self.teller, self.updates, self.evictions, self.stop)
+        self.editing = Editing(self.store, self.sending, self.updates)
         self.joining = self.make_joining()
         self.cancelling = Cancelling(self.store, self.clock, self.teller, self.stop)
         self.auth = NamesAuth(self.clock)
@@ -222,6 +231,7 @@ class Application:
             self.queue.release,
             self.targets,
             stop=self.stop,
+            evictions=self.evictions,
         )
 
     def make_joining(self) -> Joining:

@@ -153,6 +153,39 @@ class PeopleContract:
         assert await store.write(lambda unit: unit.put_member(made.id, guest.id)) == joined
         assert await store.read(lambda unit: unit.member(made.id, owner.id)) is None
 
+    async def test_what_a_member_has_read_only_grows(self, store: Store) -> None:
+        owner, made, _ = await scene(store)
+        await store.write(lambda unit: unit.put_member(made.id, owner.id, role="owner"))
+
+        async def marked(message_id: int) -> int:
+            row = await store.write(lambda unit: unit.mark_read(made.id, owner.id, message_id))
+            assert row is not None
+            assert row == await store.read(lambda unit: unit.member(made.id, owner.id))
+            return row.last_read_message_id
+
+        assert [await marked(each) for each in (0, 4, 2, 4, 7)] == [0, 4, 4, 4, 7]
+        await store.write(lambda unit: unit.put_member(made.id, owner.id, removed_at=NOON))
+        assert await store.write(lambda unit: unit.mark_read(made.id, owner.id, 9)) is None
+        guest = await store.write(user)
+        assert await store.write(lambda unit: unit.mark_read(made.id, guest.id, 9)) is None
+
+    async def test_places_are_the_users_active_ones_among_the_tasks(self, store: Store) -> None:
+        owner, first, others = await scene(store, lambda unit, of, _: [task(unit, of) for _ in range(3)])
+        guest = await store.write(user)
+
+        def work(unit: Unit) -> None:
+            for each in (first, *others):
+                unit.put_member(each.id, guest.id)
+            unit.put_member(first.id, owner.id, role="owner")
+            unit.put_member(others[1].id, guest.id, removed_at=NOON)
+
+        await store.write(work)
+        asked = [first.id, others[0].id, others[1].id]
+        found = await store.read(lambda unit: unit.places(guest.id, asked))
+        assert {key: row.user_id for key, row in found.items()} == {first.id: guest.id, others[0].id: guest.id}
+        assert set(await store.read(lambda unit: unit.places(owner.id, asked))) == {first.id}
+        assert await store.read(lambda unit: unit.places(guest.id, [])) == {}
+
     async def test_tasks_of_a_user_are_the_own_ones_and_those_of_groups(self, store: Store) -> None:
         owner, first, _ = await scene(store)
         guest, second, _ = await scene(store)

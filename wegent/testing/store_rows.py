@@ -198,6 +198,36 @@ class RowsContract:
         assert await store.read(lambda unit: unit.subtasks(made.id, after_revision=9)) == []
         assert len(await store.read(lambda unit: unit.subtasks(made.id, after_revision=0))) == 6
 
+    async def test_rows_of_a_task_are_removed_from_one_on(self, store: Store) -> None:
+        _, made, _ = await scene(store, talk)
+        _, other, _ = await scene(store, talk)
+        touched = await store.write(lambda unit: unit.touch(made.id))
+        removed = await store.write(lambda unit: unit.remove_subtasks(touched, since=4))
+        assert removed == 3
+        assert await store.write(lambda unit: unit.remove_subtasks(touched, since=5)) == 0
+        assert ids(await store.read(lambda unit: unit.subtasks(made.id))) == [1, 2, 3]
+        assert len(await store.read(lambda unit: unit.subtasks(other.id))) == 6
+        since = await store.read(lambda unit: unit.subtasks(made.id, after_revision=touched.revision - 1))
+        assert [(row.message_id, row.deleted, row.revision) for row in since] == [
+            (4, True, touched.revision),
+            (5, True, touched.revision),
+            (6, True, touched.revision),
+        ]
+        assert await store.read(lambda unit: unit.unfinished(made.id)) == []
+
+    async def test_message_ids_are_the_greatest_above_one(self, store: Store) -> None:
+        _, made, rows = await scene(store, talk)
+
+        async def found(**query: int) -> list[int]:
+            return await store.read(lambda unit: unit.message_ids(made.id, **query))
+
+        assert await found(limit=10) == [1, 2, 3, 4, 5, 6]
+        assert await found(after=2, limit=10) == [3, 4, 5, 6]
+        assert await found(after=2, limit=2) == [5, 6]
+        assert await found(after=6, limit=2) == []
+        await store.write(lambda unit: unit.update_subtask(rows[4].id, task=unit.touch(made.id), deleted=True))
+        assert await found(after=2, limit=2) == [4, 6]
+
     async def test_an_empty_task_has_no_answer(self, store: Store) -> None:
         _, made, _ = await scene(store)
         assert await store.read(lambda unit: unit.newest_answer(made.id)) is None

@@ -26,6 +26,10 @@ from wegent.server.api.page import PageRoutes
 from wegent.server.api.plugin import api_routes
 from wegent.server.api.revoking import Revoked
 from wegent.server.auth import TokenAuth
+from wegent.server.changing import Changing
+from wegent.server.editing import Editing
+from wegent.server.evicting import Evictions
+from wegent.server.members import Members
 from wegent.server.passwords import Passwords
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
@@ -38,6 +42,7 @@ from wegent.server.targets import Targets
 from wegent.server.teams import CHAT_SHELL, add_defaults
 from wegent.server.telling import ChatVoice, Teller
 from wegent.server.tokens import Signer
+from wegent.server.updates import Updates
 from wegent.storage.memory import MemoryStore
 
 SECRET = b"s" * 64
@@ -157,7 +162,12 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
     rooms = Rooms(registry)
     teller = Teller(rooms)
     sending = Sending(store, clock, rooms, teller, lambda row: nudged.append(row.id), Targets(clock, [CHAT_SHELL]))
-    cancelling = Cancelling(store, clock, teller, lambda subtask_id, attempt: stopped.append((subtask_id, attempt)))
+
+    def stop(subtask_id: int, attempt: int) -> None:
+        stopped.append((subtask_id, attempt))
+
+    cancelling = Cancelling(store, clock, teller, stop)
+    updates, evictions = Updates(rooms), Evictions(rooms)
     book = StoreRunBook(store, clock, job_of)
     streams = Streams(MemoryStreamLog(Timers()), rooms, Timers(), ChatVoice())
     remote = RemoteRuns(book, streams, teller, registry, Saver(book), clock=clock)
@@ -167,6 +177,9 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
             TokenAuth: auth,
             Sending: sending,
             Cancelling: cancelling,
+            Members: Members(store, clock, teller, updates, evictions),
+            Changing: Changing(store, clock, teller, updates, evictions, stop),
+            Editing: Editing(store, sending, updates),
             Health: health,
             Queue: Queue(book, registry),
             RemoteRuns: remote,

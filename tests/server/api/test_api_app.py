@@ -223,7 +223,7 @@ async def test_an_unknown_path_is_not_found(scene: Any, path: str) -> None:
     [
         ("DELETE", "/api/v1/tasks", "GET, HEAD, OPTIONS, POST"),
         ("POST", "/api/v1/users/me", "GET, HEAD, OPTIONS"),
-        ("PATCH", "/api/v1/tasks/1", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/api/v1/tasks/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("GET", "/api/v1/auth/login", "OPTIONS, POST"),
         ("GET", "/api/v1/tokens/x", "DELETE, OPTIONS"),
         ("TRACE", "/", "GET, HEAD, OPTIONS"),

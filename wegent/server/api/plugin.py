@@ -13,10 +13,12 @@ from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.remote import RemoteRuns
 from wegent.server.api.auth import auth_blueprint
 from wegent.server.api.blueprints import Blueprints
+from wegent.server.api.changing import changing_blueprint
 from wegent.server.api.devices import devices_blueprint
 from wegent.server.api.health import health_blueprint
 from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.kinds import kinds_blueprint
+from wegent.server.api.members import members_blueprint
 from wegent.server.api.metrics import Exposition
 from wegent.server.api.page import PageRoutes
 from wegent.server.api.revoking import Revoked
@@ -24,7 +26,10 @@ from wegent.server.api.tasks import rows_blueprint, tasks_blueprint
 from wegent.server.api.tokens import tokens_blueprint
 from wegent.server.api.users import users_blueprint
 from wegent.server.auth import TokenAuth
+from wegent.server.changing import Changing
+from wegent.server.editing import Editing
 from wegent.server.hosts import Hosts
+from wegent.server.members import Members
 from wegent.server.ports.routes import Routes
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
@@ -37,7 +42,19 @@ class ApiPlugin(Plugin):
 
     __slots__ = ()
     name = "api"
-    requires = (Store, TokenAuth, Sending, Cancelling, Queue, RemoteRuns, Health, Registry)
+    requires = (
+        Store,
+        TokenAuth,
+        Sending,
+        Cancelling,
+        Members,
+        Changing,
+        Editing,
+        Queue,
+        RemoteRuns,
+        Health,
+        Registry,
+    )
     wants = (Revoked,)
     provides = (Routes,)
 
@@ -76,6 +93,8 @@ def api_routes(deps: Deps) -> Routes:
             users_blueprint(store, auth),
             tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
             rows_blueprint(store, auth),
+            changing_blueprint(auth, deps.one(Changing), deps.one(Editing)),
+            members_blueprint(auth, deps.one(Members)),
             hosts_blueprint(hosts, auth),
             kinds_blueprint(store, auth),
             devices_blueprint(store, auth),

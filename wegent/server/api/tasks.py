@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Task
 from wegent.server.sending import Sending
 from wegent.server.stopping import Cancelling
+from wegent.server.unread import unread_by_task
 
 PAGE = 50
 MAX_PAGE = 200
@@ -34,7 +36,7 @@ _TICK = timedelta(microseconds=1)
 
 @frozen(kw_only=True)
 class TaskItem:
-    """A task as lists tell of it."""
+    """A task as lists tell of it; `unread` is absent where nobody counts it."""
 
     id: int
     title: str
@@ -47,6 +49,7 @@ class TaskItem:
     is_group_chat: bool
     task_type: str
     device_id: str | None = None
+    unread: int | None = None
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None = None
@@ -59,7 +62,7 @@ class CancelTask:
     subtask_id: int | None = field(default=None, validator=ID)
 
 
-def task_item(task: Task) -> TaskItem:
+def task_item(task: Task, unread: int | None = None) -> TaskItem:
     """The task without its rows."""
     return TaskItem(
         id=task.id,
@@ -73,6 +76,7 @@ def task_item(task: Task) -> TaskItem:
         is_group_chat=task.is_group_chat,
         task_type=task.task_type,
         device_id=task.device_id,
+        unread=unread,
         created_at=task.created_at,
         updated_at=task.updated_at,
         completed_at=task.completed_at,
@@ -98,8 +102,8 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
 
     @blueprint.get("/<task_id>")
     async def one_task(task_id: str) -> TrioResponse:
-        task, page = await _read(store, principal(), path_id(task_id, "task"))
-        return reply({**to_wire(task_item(task)), "subtasks": page.rows, "has_more": page.has_more})
+        task, page, unread = await _read(store, principal(), path_id(task_id, "task"))
+        return reply({**to_wire(task_item(task, unread)), "subtasks": page.rows, "has_more": page.has_more})
 
     @blueprint.post("/<task_id>/messages")
     async def new_message(task_id: str) -> TrioResponse:
@@ -128,7 +132,7 @@ def rows_blueprint(store: Store, auth: Auth) -> Blueprint:
 
     @blueprint.get("/<task_id>/subtasks")
     async def subtasks(task_id: str) -> TrioResponse:
-        _, page = await _read(store, principal(), path_id(task_id, "task"))
+        _, page, _ = await _read(store, principal(), path_id(task_id, "task"))
         return reply({"subtasks": page.rows, "has_more": page.has_more})
 
     return blueprint
@@ -148,13 +152,14 @@ async def _list(store: Store, who: Principal) -> dict[str, Any]:
     place = query.cursor(tuple[int, int])
     before = None if place is None else (_time(place[0]), place[1])
 
-    def read(unit: Unit) -> list[Task]:
-        return unit.tasks_of(
+    def read(unit: Unit) -> tuple[list[Task], Mapping[int, int]]:
+        tasks = unit.tasks_of(
             who.user_id, limit=limit + 1, before=before, status=status.value if status else None, query=words
         )
+        return tasks, unread_by_task(unit, who.user_id, tasks)
 
-    tasks = await store.read(read)
-    answer: dict[str, Any] = {"items": [task_item(task) for task in tasks[:limit]]}
+    tasks, unread = await store.read(read)
+    answer: dict[str, Any] = {"items": [task_item(task, unread.get(task.id)) for task in tasks[:limit]]}
     if len(tasks) > limit:
         last = tasks[limit - 1]
         answer["next_cursor"] = query.next_cursor((last.updated_at - _EPOCH) // _TICK, last.id)
@@ -168,16 +173,17 @@ def _time(micros: int) -> datetime:
         raise query.bad_cursor() from error
 
 
-async def _read(store: Store, who: Principal, task_id: int) -> tuple[Task, RowsPage]:
+async def _read(store: Store, who: Principal, task_id: int) -> tuple[Task, RowsPage, int | None]:
     asked = RowsAsked(
         after_message_id=query.maybe_number("after_message_id"),
         before_message_id=query.maybe_number("before_message_id"),
         limit=query.number("limit", RowsAsked.DEFAULT, most=RowsAsked.MOST),
     )
 
-    def read(unit: Unit) -> tuple[Task, RowsPage]:
+    def read(unit: Unit) -> tuple[Task, RowsPage, int | None]:
         task = task_with_rows(unit, who, task_id)
-        return task, read_rows(unit, task.id, asked)
+        unread = unread_by_task(unit, who.user_id, [task]).get(task.id)
+        return task, read_rows(unit, task.id, asked), unread
 
     return await store.read(read)
 

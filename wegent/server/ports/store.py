@@ -141,6 +141,17 @@ class Unit(ExecutionRows, ABC):
     def put_member(self, task_id: int, user_id: int, **changes: Any) -> Member:
         """Make the membership (role `member`), or change it; `removed_at=None` brings one back."""
 
+    @abstractmethod
+    def mark_read(self, task_id: int, user_id: int, message_id: int) -> Member | None:
+        """Raise how far an active member has read, never lower it; their place then, None where they have none.
+
+        Two who mark at once end with the greater of both; the task need not be touched.
+        """
+
+    @abstractmethod
+    def places(self, user_id: int, task_ids: Collection[int]) -> dict[int, Member]:
+        """The user's active memberships of these tasks, by task."""
+
     # subtasks
 
     @abstractmethod
@@ -175,6 +186,14 @@ class Unit(ExecutionRows, ABC):
 
         All bounds are exclusive. Deleted rows come only with `after_revision`.
         """
+
+    @abstractmethod
+    def message_ids(self, task_id: int, *, after: int = 0, limit: int) -> list[int]:
+        """The greatest `limit` message ids above `after`, ascending; deleted rows left out."""
+
+    @abstractmethod
+    def remove_subtasks(self, task: Task, *, since: int) -> int:
+        """Mark all rows of the message id `since` and above as deleted; how many. Their revision becomes the task's."""
 
     @abstractmethod
     def unfinished(self, task_id: int) -> list[Subtask]:

@@ -1,0 +1,48 @@
+"""Changes of a task over REST: its title, its end, what was read, an edited message (protocol §10)."""
+
+from __future__ import annotations
+
+from quart import Blueprint
+from quart_trio.wrappers import TrioResponse
+
+from wegent.core.ports.auth import Auth
+from wegent.protocol.chat import ChatSendAck
+from wegent.protocol.groups import ChangeTask, EditMessage, MarkRead
+from wegent.protocol.tasks import Success
+from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
+from wegent.server.api.tasks import task_item
+from wegent.server.changing import Changing
+from wegent.server.editing import Editing
+
+
+def changing_blueprint(auth: Auth, changing: Changing, editing: Editing) -> Blueprint:
+    """`PUT` and `DELETE /tasks/{id}`, `/tasks/{id}/read`, `/tasks/{id}/subtasks/{id}/edit`."""
+    blueprint = Blueprint("changing", __name__, url_prefix=f"{PREFIX}/tasks/<task_id>")
+    protect(blueprint, auth)
+
+    @blueprint.put("")
+    async def rename(task_id: str) -> TrioResponse:
+        asked = path_id(task_id, "task")
+        title = (await read_body(ChangeTask)).title
+        return reply(task_item(await changing.rename(principal(), asked, title)))
+
+    @blueprint.delete("")
+    async def delete(task_id: str) -> TrioResponse:
+        await changing.delete(principal(), path_id(task_id, "task"))
+        return reply(Success())
+
+    @blueprint.put("/read")
+    async def mark_read(task_id: str) -> TrioResponse:
+        asked = path_id(task_id, "task")
+        message_id = (await read_body(MarkRead)).message_id
+        return reply(await changing.read(principal(), asked, message_id))
+
+    @blueprint.post("/subtasks/<subtask_id>/edit")
+    async def edit(task_id: str, subtask_id: str) -> TrioResponse:
+        task, row = path_id(task_id, "task"), path_id(subtask_id, "message")
+        body = await read_body(EditMessage)
+        acks: list[ChatSendAck] = []
+        sent = await editing.edit(principal(), task, row, body, ack=acks.append)
+        return reply(acks[0], 200 if sent.repeat else 201)
+
+    return blueprint

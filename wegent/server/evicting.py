@@ -1,0 +1,58 @@
+"""People who lost their place in a task are put out of its room (protocol §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wegent.core.rooms import Rooms
+from wegent.server.telling import CHAT, task_room, user_room
+
+
+class Entering:
+    """A call that will let a user into a task's room when its commit is there, unless they are put out meanwhile."""
+
+    __slots__ = ("_refused", "user_id")
+
+    def __init__(self, user_id: int) -> None:
+        self.user_id = user_id
+        self._refused: set[int] = set()
+
+    def refuse(self, task_id: int) -> None:
+        """Not into this one."""
+        self._refused.add(task_id)
+
+    def may_enter(self, task_id: int) -> bool:
+        """Whether the user has kept their place since the call began."""
+        return task_id not in self._refused
+
+
+class Evictions:
+    """Puts users out of task rooms, on this worker.
+
+    A send that was committed before its sender lost their place, and comes back after it, must not let them in again;
+    so calls that let somebody in say so from before they ask the store (`entering`).
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._entering: set[Entering] = set()
+
+    def evict(self, task_id: int, user_id: int) -> None:
+        """Put all connections of the user out of the task's room, at once; those that are joining it as well."""
+        for entering in self._entering:
+            if entering.user_id == user_id:
+                entering.refuse(task_id)
+        room = self._rooms.get(CHAT, user_room(user_id))
+        for session in room.members() if room is not None else ():
+            self._rooms.leave(session, task_room(task_id))
+
+    @contextmanager
+    def entering(self, user_id: int) -> Iterator[Entering]:
+        """While a call of this user is under way."""
+        entry = Entering(user_id)
+        self._entering.add(entry)
+        try:
+            yield entry
+        finally:
+            self._entering.discard(entry)

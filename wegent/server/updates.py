@@ -1,0 +1,56 @@
+"""What people's lists of tasks are told, beside a task's status: titles, members, what is unread (protocol §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wegent.core.rooms import Rooms
+from wegent.protocol.events import SYNC_REQUIRED, TASK_CREATED, TASK_UPDATED
+from wegent.protocol.tasks import Member, SyncRequired, TaskUpdated
+from wegent.server import payloads
+from wegent.server.records import Task
+from wegent.server.status import TaskView
+from wegent.server.telling import CHAT, task_room, user_room
+
+
+class Updates:
+    """Tells the user rooms, each in the plain step after its commit."""
+
+    __slots__ = ("_rooms",)
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def created(self, task: Task, user_id: int) -> None:
+        """A task is new to somebody who was added to it."""
+        self._tell(user_id, task.id, TASK_CREATED, payloads.task_created(task))
+
+    def titled(self, view: TaskView) -> None:
+        """A task has another title."""
+        self._tell_all(view, TaskUpdated(task_id=view.task.id, title=view.task.title))
+
+    def members(self, view: TaskView, members: Sequence[Member]) -> None:
+        """Other people than before are in a task."""
+        self._tell_all(view, TaskUpdated(task_id=view.task.id, members=tuple(members)))
+
+    def gone(self, task_id: int, user_id: int) -> None:
+        """A task is no more, for this user."""
+        self._tell(user_id, task_id, TASK_UPDATED, TaskUpdated(task_id=task_id, deleted=True))
+
+    def unread(self, task_id: int, counts: Mapping[int, int]) -> None:
+        """How much each of these users has not read."""
+        for user_id, count in counts.items():
+            self._tell(user_id, task_id, TASK_UPDATED, TaskUpdated(task_id=task_id, unread=count))
+
+    def rows_removed(self, view: TaskView) -> None:
+        """Rows are gone, which no event of a row tells: whoever views the task is to join it again."""
+        for user_id in view.audience:
+            self._tell(user_id, view.task.id, SYNC_REQUIRED, SyncRequired(scope=task_room(view.task.id)))
+
+    def _tell_all(self, view: TaskView, payload: TaskUpdated) -> None:
+        for user_id in view.audience:
+            self._tell(user_id, view.task.id, TASK_UPDATED, payload)
+
+    def _tell(self, user_id: int, task_id: int, event: str, payload: Any) -> None:
+        self._rooms.emit(CHAT, user_room(user_id), event, payload, behind=task_room(task_id))
