@@ -10,6 +10,7 @@ from wegent.server.ports.store import Store
 from wegent.storage import open_store
 
 pytest.register_assert_rewrite(
+    "wegent.testing.store_attachments",
     "wegent.testing.store_contract",
     "wegent.testing.store_devices",
     "wegent.testing.store_executions",

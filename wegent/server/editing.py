@@ -63,7 +63,7 @@ class Editing:
             raise Conflict(message)
         payload = _again(task, edit, _asked(unit, row))
         unit.remove_subtasks(task, since=row.message_id)
-        return self.sending.commit(unit, principal, payload)
+        return self.sending.commit(unit, principal, payload, row.contexts)
 
 
 def _again(task: Task, edit: EditMessage, asked: Mapping[str, Any]) -> ChatSend:
@@ -74,8 +74,8 @@ def _again(task: Task, edit: EditMessage, asked: Mapping[str, Any]) -> ChatSend:
 
 
 def _asked(unit: Unit, row: Subtask) -> dict[str, Any]:
-    """What went with the old message, and how its answer was asked for."""
-    asked: dict[str, Any] = {"contexts": [dict(context) for context in row.contexts]}
+    """How the old message's answer was asked for."""
+    asked: dict[str, Any] = {}
     later = unit.subtasks(row.task_id, after_message_id=row.message_id, limit=OTHERS)
     answer = next((each for each in later if each.answers == row.id), None)
     if answer is not None:

@@ -24,6 +24,7 @@ from wegent.protocol.tasks import (
     TaskStatus,
 )
 from wegent.protocol.tasks import Subtask as SubtaskPayload
+from wegent.server.contexts import attachments_of
 from wegent.server.records import Subtask, Task
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ def chat_message(row: Subtask) -> ChatMessage:
         content=row.prompt,
         sender=sender,
         contexts=tuple(dict(context) for context in row.contexts),
-        attachments=(),
+        attachments=attachments_of(row.contexts),
         created_at=row.created_at,
     )
 

@@ -30,6 +30,7 @@ from wegent.server.changing import Changing
 from wegent.server.chat import ChatServices, chat_namespace
 from wegent.server.claiming import MAX_PER_USER
 from wegent.server.closing import Closing, add_close_session
+from wegent.server.contexts import Contexts
 from wegent.server.device_link import DeviceLimits
 from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
@@ -39,6 +40,7 @@ from wegent.server.evicting import Evictions
 from wegent.server.joining import Joining
 from wegent.server.members import Members
 from wegent.server.owners import Lapses
+from wegent.server.ports.contexts import ContextProvider
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.reaper import Reaper
@@ -130,7 +132,7 @@ class ChatPlugin(Plugin):
 
     name = "chat"
     requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Auth)
-    wants: ClassVar[tuple[type[Any], ...]] = (Executor,)
+    wants: ClassVar[tuple[type[Any], ...]] = (Executor, ContextProvider)
     provides: ClassVar[tuple[type[Any], ...]] = (
         Namespaces,
         Runs,
@@ -234,8 +236,10 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
     command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
     window = timedelta(seconds=config.lapses.device)
     targets = Targets(clock, tuple(deps.all(Executor)), config.default_executor, command, window)
-    updates, evictions = Updates(rooms), Evictions(rooms)
-    sending = Sending(store, clock, rooms, work.teller, release, targets, stop=stop, evictions=evictions)
+    updates, evictions, contexts = Updates(rooms), Evictions(rooms), Contexts(deps.all(ContextProvider))
+    sending = Sending(
+        store, clock, rooms, work.teller, release, targets, stop=stop, evictions=evictions, contexts=contexts
+    )
     joining = Joining(store, clock, rooms, work.streams)
     cancelling = Cancelling(store, clock, work.teller, stop)
     retrying = Retrying(store, clock, work.teller, release, targets, stop=stop)

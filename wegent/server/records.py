@@ -152,6 +152,26 @@ class Execution:
 
 
 @frozen
+class Attachment:
+    """A file that somebody uploaded; its bytes are kept under the name `blob`. `size` is in bytes.
+
+    `text` is what could be read from it, at most as much as a model is given; `cut` says that there was more, `unread`
+    why there is none.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    size: int
+    blob: str
+    created_at: datetime
+    content_type: str = "application/octet-stream"
+    text: str = ""
+    cut: bool = False
+    unread: str | None = None
+
+
+@frozen
 class Waiting:
     """A PENDING row as the queue shows it; `since` is when it came to wait."""
 

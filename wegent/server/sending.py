@@ -12,11 +12,10 @@ from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
 from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
-from wegent.core.text import clean
-from wegent.protocol.chat import ChatSend, ChatSendAck, OtherContext, TextContext
-from wegent.protocol.shape import to_wire
+from wegent.protocol.chat import ChatSend, ChatSendAck
 from wegent.protocol.status import OnLost, Role, Status
 from wegent.server.access import may_see, readable_task
+from wegent.server.contexts import Contexts, Given, attach
 from wegent.server.evicting import Evictions
 from wegent.server.members import keep_owner
 from wegent.server.ports.store import Store, Unit
@@ -77,6 +76,7 @@ class Sending:
         *,
         stop: Stop | None = None,
         evictions: Evictions | None = None,
+        contexts: Contexts | None = None,
     ) -> None:
         """`release` makes a row's run begin, `stop` makes one end that a message interrupts.
 
@@ -91,6 +91,7 @@ class Sending:
         self._stop = stop
         self._updates = Updates(rooms)
         self._evictions = evictions or Evictions(rooms)
+        self._contexts = contexts or Contexts()
 
     async def send(
         self,
@@ -102,8 +103,9 @@ class Sending:
     ) -> Sent:
         """Commit, then in one plain step: enter the room, tell, ack, release."""
         check(payload)
+        given = await self._contexts.gather(principal, payload)
         with self._evictions.entering(principal.user_id) as entering:
-            sent = await self._store.write(lambda unit: self.commit(unit, principal, payload))
+            sent = await self._store.write(lambda unit: self.commit(unit, principal, payload, given))
             if session is not None and entering.may_enter(sent.message.task_id):
                 self._enter(session, task_room(sent.message.task_id))
             self.tell(sent, ack, session)
@@ -127,8 +129,8 @@ class Sending:
         if sent.answer is not None:
             self._release(sent.answer)
 
-    def commit(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent:
-        """The rows of a message, within somebody's unit, who calls `tell` after its commit."""
+    def commit(self, unit: Unit, principal: Principal, payload: ChatSend, given: Given = ()) -> Sent:
+        """The rows of a message and its contexts, within somebody's unit, who calls `tell` after its commit."""
         if payload.task_id is None:
             team = team_of(unit, principal, payload.team_id)
         else:
@@ -141,7 +143,7 @@ class Sending:
         if (repeat := self._repeat(unit, principal, payload)) is not None:
             return repeat
         setup = setup_of(unit, team, model=payload.force_override_bot_model)
-        return self._add(unit, principal, payload, setup)
+        return self._add(unit, principal, payload, setup, given)
 
     def _repeat(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent | None:
         if payload.client_message_id is None:
@@ -157,7 +159,7 @@ class Sending:
         answer = next((each for each in answers if each.answers == row.id), None)
         return Sent(view(unit, task), row, answer, created=False, repeat=True)
 
-    def _add(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup) -> Sent:
+    def _add(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, given: Given) -> Sent:
         task = unit.task(payload.task_id) if payload.task_id is not None else None
         group = payload.is_group_chat if task is None else task.is_group_chat
         due = not group or setup.mentioned_in(payload.message)
@@ -181,7 +183,7 @@ class Sending:
             sender_name=principal.user_name,
             status=Status.COMPLETED.value,
             prompt=payload.message,
-            contexts=tuple(to_wire(context) for context in payload.contexts or ()),
+            contexts=attach(unit, principal, given, task.id) if given else (),
             client_message_id=payload.client_message_id,
             completed_at=self._clock.now(),
         )
@@ -244,18 +246,10 @@ class Sending:
 
 
 def check(payload: ChatSend) -> None:
-    """Raise `InvalidPayload` for what has the right shape, but says nothing or holds a context that nobody knows."""
+    """Raise `InvalidPayload` for what has the right shape, but says nothing."""
     if not payload.message.strip():
         message = "`message`: expected some text, got none"
         raise InvalidPayload(message)
-    for context in payload.contexts or ():
-        if not isinstance(context, TextContext):
-            kind = context.type if isinstance(context, OtherContext) else getattr(context, "type", "")
-            message = f"`contexts`: no plugin of this server provides contexts of type {clean(str(kind))[:50]!r}"
-            raise InvalidPayload(message)
-    if payload.attachment_ids:
-        message = f"there is no attachment {payload.attachment_ids[0]}"
-        raise NotFound(message)
 
 
 def _existing(unit: Unit, principal: Principal, payload: ChatSend) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wegent.core.errors import NotFound
+from wegent.protocol.chat import Attachment
 from wegent.protocol.jobs import Job, JobBot, JobMessage, JobTeam, JobUser, JobWorkspace
 from wegent.protocol.limits import LEASE_S
 from wegent.protocol.status import Role, Status
+from wegent.server.contexts import ModelTexts, attachments_of
 from wegent.server.kind_secrets import without_secrets
 from wegent.server.owners import device_of
 from wegent.server.ports.store import Unit
@@ -17,6 +19,8 @@ from wegent.server.teams import TeamSetup, setup_of
 
 HISTORY = 200
 """Messages before a prompt that a model is shown at most."""
+ATTACHMENTS = 100
+"""Attachments that a job names at most."""
 
 
 def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) -> Job:
@@ -31,6 +35,9 @@ def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) ->
         reason = "the team, or the message that this should answer, is no more"
         raise NotFound(reason)
     setup = setup_of(unit, team, model=row.options.get("model"))
+    texts = ModelTexts(unit)
+    prompt = texts.of(message.prompt, message.contexts)
+    earlier = _earlier(unit, task, message)
     return Job(
         task_id=task.id,
         subtask_id=row.id,
@@ -42,8 +49,9 @@ def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) ->
         user=JobUser(id=message.sender_id, name=message.sender_name),
         team=JobTeam(id=setup.id, name=setup.name, namespace=setup.namespace),
         bot=_bot(setup, row),
-        prompt=_prompt(message),
-        history=_history(unit, task, message),
+        prompt=prompt,
+        history=_history(texts, task, earlier),
+        attachments=_attachments([*earlier, message]),
         workspace=JobWorkspace(**dict(task.options)),
         title=task.title,
         auth_token="",
@@ -71,17 +79,27 @@ def _told(settings: Mapping[str, Any], owner: int | None, target: str) -> dict[s
     return dict(settings) if device is None or device[0] == owner else without_secrets(settings)
 
 
-def _prompt(message: Subtask) -> str:
-    texts = [f"{context['title']}\n\n{context['text']}" for context in message.contexts if context["type"] == "text"]
-    return "\n\n".join([*texts, message.prompt])
-
-
-def _history(unit: Unit, task: Task, message: Subtask) -> tuple[JobMessage, ...]:
+def _earlier(unit: Unit, task: Task, message: Subtask) -> list[Subtask]:
+    """What was said before the message, as far as it counts."""
     rows = unit.subtasks(task.id, before_message_id=message.message_id, limit=HISTORY, newest=True)
-    return tuple(
+    return [row for row in rows if row.role == Role.USER or (Status(row.status).terminal and row.content)]
+
+
+def _history(texts: ModelTexts, task: Task, rows: Sequence[Subtask]) -> tuple[JobMessage, ...]:
+    newest_first = [
         JobMessage(role="assistant", content=row.content)
         if row.role == Role.ASSISTANT
-        else JobMessage(role="user", content=row.prompt, sender=row.sender_name if task.is_group_chat else None)
-        for row in rows
-        if row.role == Role.USER or (Status(row.status).terminal and row.content)
-    )
+        else JobMessage(
+            role="user",
+            content=texts.of(row.prompt, row.contexts),
+            sender=row.sender_name if task.is_group_chat else None,
+        )
+        for row in reversed(rows)
+    ]
+    return tuple(reversed(newest_first))
+
+
+def _attachments(rows: Sequence[Subtask]) -> tuple[Attachment, ...]:
+    """Those of the conversation, each once, the newest of them."""
+    found = {each.id: each for row in rows for each in attachments_of(row.contexts)}
+    return tuple(found.values())[-ATTACHMENTS:]

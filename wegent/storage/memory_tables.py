@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from wegent.core.model import StreamId
-from wegent.server.records import Device, Execution, Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User
+from wegent.server.records import (
+    Attachment,
+    Device,
+    Execution,
+    Kind,
+    Member,
+    OwnerBeat,
+    SavedPart,
+    Subtask,
+    Task,
+    Token,
+    User,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -37,6 +49,8 @@ class Tables:
         self.queues: dict[str, int] = {}
         self.turns: dict[tuple[str, int], int] = {}
         self.devices: dict[tuple[int, str], Device] = {}
+        self.attachments: dict[int, Attachment] = {}
+        self.carriers: dict[int, tuple[int, ...]] = {}
         self.executions: dict[int, Execution] = {}
         self.beats: dict[str, OwnerBeat] = {}
         self._journal: list[tuple[dict[Any, Any], Any, Any]] = []

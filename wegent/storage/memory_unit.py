@@ -11,12 +11,13 @@ import attrs
 from wegent.core.errors import Conflict, NotFound
 from wegent.server.records import Kind, Member, Subtask, Task, Token, User
 from wegent.storage import rules
+from wegent.storage.memory_attachments import MemoryAttachments
 from wegent.storage.memory_base import found, plain, stored
 from wegent.storage.memory_executions import MemoryExecutions
 from wegent.storage.memory_runs import MemoryRuns
 
 
-class MemoryUnit(MemoryRuns, MemoryExecutions):
+class MemoryUnit(MemoryRuns, MemoryExecutions, MemoryAttachments):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
     __slots__ = ()

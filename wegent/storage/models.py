@@ -212,6 +212,32 @@ class DeviceRow(Base):
     capabilities: Mapped[Object]
 
 
+class AttachmentRow(Base):
+    """`Attachment`."""
+
+    __tablename__ = "attachments"
+
+    id: Mapped[Key]
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    size: Mapped[Id]
+    created_at: Mapped[When]
+    cut: Mapped[bool]
+    blob: Mapped[str] = mapped_column(name("blob"))
+    content_type: Mapped[str] = mapped_column(name("content_type"))
+    name: Mapped[Lines]
+    unread: Mapped[Lines | None]
+    text: Mapped[Lines]
+
+
+class CarrierRow(Base):
+    """A task that carries an attachment. No foreign keys: checking them would lock the task's row."""
+
+    __tablename__ = "attachment_tasks"
+
+    attachment_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+
+
 class ExecutionRow(Base):
     """`Execution`."""
 

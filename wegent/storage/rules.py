@@ -11,7 +11,7 @@ import attrs
 from wegent.codec import CodecError, decode, encode
 from wegent.core.errors import InvalidPayload
 from wegent.protocol.limits import DEFAULT_SLOTS
-from wegent.server.records import Device, Execution, Kind, Member, SavedPart, Subtask, Task, Token, User
+from wegent.server.records import Attachment, Device, Execution, Kind, Member, SavedPart, Subtask, Task, Token, User
 
 PENDING: Final = "PENDING"
 HELD: Final = ("RUNNING", "CANCELLING")
@@ -46,6 +46,8 @@ WIDTHS: Final[Mapping[str, int]] = {
     "executor_version": 255,
     "cron": 255,
     "timezone": 255,
+    "blob": 255,
+    "content_type": 255,
 }
 _KIND_NAME_WIDTH: Final = 255
 _QUERY_WIDTH: Final = 1_000  # SQLite takes no longer patterns than 50 KB
@@ -56,6 +58,7 @@ _FIXED: Final[Mapping[type, frozenset[str]]] = {
     Subtask: frozenset({"id", "task_id", "revision", "created_at", "updated_at"}),
     Member: frozenset({"task_id", "user_id", "user_name"}),
     Device: frozenset({"user_id", "device_id", "created_at"}),
+    Attachment: frozenset({"id", "user_id", "created_at"}),
     Execution: frozenset({"id", "user_id", "created_at", "updated_at"}),
 }
 _CHANGEABLE: Final = {

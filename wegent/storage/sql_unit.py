@@ -12,12 +12,13 @@ from wegent.core.errors import Conflict, NotFound
 from wegent.server.records import Kind, Member, Subtask, Task, Token, User
 from wegent.storage import rules
 from wegent.storage import statements as sql
+from wegent.storage.sql_attachments import SqlAttachments
 from wegent.storage.sql_base import found, params_of
 from wegent.storage.sql_executions import SqlExecutions
 from wegent.storage.sql_runs import SqlRuns
 
 
-class SqlUnit(SqlRuns, SqlExecutions):
+class SqlUnit(SqlRuns, SqlExecutions, SqlAttachments):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
     __slots__ = ()

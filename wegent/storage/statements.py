@@ -23,9 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from wegent.server.records import Device, Execution, Kind, Member, Subtask, Task, Token, User
+from wegent.server.records import Attachment, Device, Execution, Kind, Member, Subtask, Task, Token, User
 from wegent.storage.models import (
+    AttachmentRow,
     Base,
+    CarrierRow,
     DeviceRow,
     ExecutionRow,
     KindRow,
@@ -59,11 +61,27 @@ OWNERS: Final = table(OwnerRow)
 QUEUES: Final = table(QueueRow)
 TURNS: Final = table(TurnRow)
 DEVICES: Final = table(DeviceRow)
+ATTACHMENTS: Final = table(AttachmentRow)
+CARRIERS: Final = table(CarrierRow)
 EXECUTIONS: Final = table(ExecutionRow)
 PARTS: Final = table(PartRow)
 
 KEY, NEW = "key_", "new_"
-_INSERTED = (USERS, TOKENS, KINDS, TASKS, SUBTASKS, MEMBERS, OWNERS, QUEUES, TURNS, DEVICES, EXECUTIONS)
+_INSERTED = (
+    USERS,
+    TOKENS,
+    KINDS,
+    TASKS,
+    SUBTASKS,
+    MEMBERS,
+    OWNERS,
+    QUEUES,
+    TURNS,
+    DEVICES,
+    EXECUTIONS,
+    ATTACHMENTS,
+    CARRIERS,
+)
 INSERTS: Final = {each: insert(each) for each in _INSERTED}
 
 
@@ -84,6 +102,7 @@ TASK: Final = columns(TASKS, Task)
 SUBTASK: Final = columns(SUBTASKS, Subtask)
 MEMBER: Final = columns(MEMBERS, Member)
 DEVICE: Final = columns(DEVICES, Device)
+ATTACHMENT: Final = columns(ATTACHMENTS, Attachment)
 EXECUTION: Final = columns(EXECUTIONS, Execution)
 
 USER_BY_ID: Final = select(*USER).where(USERS.c.id == bindparam("id"))

@@ -17,6 +17,7 @@ import trio
 from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task, User
+from wegent.testing.store_attachments import AttachmentsContract
 from wegent.testing.store_devices import DevicesContract
 from wegent.testing.store_executions import ExecutionsContract
 from wegent.testing.store_people import PeopleContract
@@ -236,5 +237,6 @@ class StoreContract(
     RunsContract,
     DevicesContract,
     ExecutionsContract,
+    AttachmentsContract,
 ):
     """All of it."""

@@ -15,6 +15,7 @@ from wegent.core.errors import WegentError
 from wegent.protocol.limits import MAX_PAYLOAD
 from wegent.server.api.errors import answer_defect, answer_error, answer_http_error
 from wegent.server.api.headers import Sites, add_headers
+from wegent.server.api.pacing import PacedConnection, PacedRequest
 from wegent.server.ports.routes import Routes
 
 
@@ -49,7 +50,12 @@ def make_app(routes: Iterable[Routes], config: AppConfig | None = None) -> Quart
 
 
 class _App(QuartTrio):
-    """Quart, but for requests so malformed that they fail before there is a request to dispatch."""
+    """Quart, but for requests so malformed that they fail before there is a request to dispatch, and for bodies that
+    come faster than they are taken.
+    """
+
+    asgi_http_class = PacedConnection
+    request_class = PacedRequest
 
     async def handle_request(self, request: Request) -> Response | WerkzeugResponse:
         try:

@@ -1,0 +1,88 @@
+"""Bodies that come no faster than they are taken: Quart would keep in memory whatever a client sends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import trio
+from quart.wrappers.request import Request
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.request import TrioBody, TrioRequest
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+
+AHEAD = 256 * 1024
+"""Bytes that are read before anybody asks for them."""
+
+
+class PacedBody(TrioBody):
+    """Awaited, it is whole, up to the application's limit. `stream` gives it piece by piece, up to another one."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(None, None)
+        self._expected = expected_content_length or 0
+        self._most = max_content_length
+        self._whole = False
+        self._room = trio.Event()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self._whole = True
+        self._max_content_length = self._most
+        if self._most is not None and max(self._expected, len(self._data)) > self._most:
+            self._must_raise = RequestEntityTooLarge()
+        self._room.set()
+        return super().__await__()
+
+    async def stream(self, most: int, *, stall_s: float) -> AsyncGenerator[bytes, None]:
+        """The pieces as they come.
+
+        Raises:
+            RequestEntityTooLarge: more than `most` bytes are announced, or come.
+            RequestTimeout: nothing came for `stall_s` seconds.
+        """
+        size = self._expected
+        if size > most:
+            raise RequestEntityTooLarge
+        size = 0
+        while True:
+            with trio.move_on_after(stall_s) as scope:
+                piece = await anext(self, None)
+            if scope.cancelled_caught:
+                raise RequestTimeout
+            if piece is None:
+                return
+            self._room.set()
+            size += len(piece)
+            if size > most:
+                raise RequestEntityTooLarge
+            yield piece
+
+    async def room(self) -> None:
+        """Wait until more may come."""
+        while not self._whole and not self._complete.is_set() and len(self._data) >= AHEAD:
+            self._room = trio.Event()
+            await self._room.wait()
+
+
+class PacedRequest(TrioRequest):
+    """A request of such a body."""
+
+    body_class = PacedBody
+
+
+class PacedConnection(TrioASGIHTTPConnection):
+    """Reads of a request what there is room for."""
+
+    async def handle_messages(  # type: ignore[override]
+        self, nursery: trio.Nursery, request: Request, receive: Any
+    ) -> None:
+        """Until the client is gone."""
+        body = request.body
+        assert isinstance(body, PacedBody)
+        while (message := await receive())["type"] != "http.disconnect":
+            if message["type"] == "http.request":
+                body.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    body.set_complete()
+                await body.room()
+        nursery.cancel_scope.cancel()
