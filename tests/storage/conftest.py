@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "wegent.testing.store_contract",
     "wegent.testing.store_devices",
     "wegent.testing.store_executions",
+    "wegent.testing.store_knowledge",
     "wegent.testing.store_people",
     "wegent.testing.store_queue",
     "wegent.testing.store_rows",

@@ -172,6 +172,35 @@ class Attachment:
 
 
 @frozen
+class KnowledgeBase:
+    """Documents of a user that are searched for messages. `version` grows with every change of any of them.
+
+    `documents` counts them, `characters` the code points of all their texts.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    version: int
+    documents: int
+    characters: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@frozen
+class KnowledgeDocument:
+    """A text of a knowledge base; `text` is empty where it was not asked for."""
+
+    id: int
+    base_id: int
+    title: str
+    characters: int
+    created_at: datetime
+    text: str = ""
+
+
+@frozen
 class Waiting:
     """A PENDING row as the queue shows it; `since` is when it came to wait."""
 

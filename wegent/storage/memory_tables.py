@@ -11,6 +11,8 @@ from wegent.server.records import (
     Device,
     Execution,
     Kind,
+    KnowledgeBase,
+    KnowledgeDocument,
     Member,
     OwnerBeat,
     SavedPart,
@@ -51,6 +53,8 @@ class Tables:
         self.devices: dict[tuple[int, str], Device] = {}
         self.attachments: dict[int, Attachment] = {}
         self.carriers: dict[int, tuple[int, ...]] = {}
+        self.bases: dict[int, KnowledgeBase] = {}
+        self.documents: dict[int, KnowledgeDocument] = {}
         self.executions: dict[int, Execution] = {}
         self.beats: dict[str, OwnerBeat] = {}
         self._journal: list[tuple[dict[Any, Any], Any, Any]] = []

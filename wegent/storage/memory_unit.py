@@ -14,10 +14,11 @@ from wegent.storage import rules
 from wegent.storage.memory_attachments import MemoryAttachments
 from wegent.storage.memory_base import found, plain, stored
 from wegent.storage.memory_executions import MemoryExecutions
+from wegent.storage.memory_knowledge import MemoryKnowledge
 from wegent.storage.memory_runs import MemoryRuns
 
 
-class MemoryUnit(MemoryRuns, MemoryExecutions, MemoryAttachments):
+class MemoryUnit(MemoryRuns, MemoryExecutions, MemoryAttachments, MemoryKnowledge):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
     __slots__ = ()

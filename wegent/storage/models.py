@@ -238,6 +238,34 @@ class CarrierRow(Base):
     task_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
 
 
+class BaseRow(Base):
+    """`KnowledgeBase`."""
+
+    __tablename__ = "knowledge_bases"
+
+    id: Mapped[Key]
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    version: Mapped[Id]
+    documents: Mapped[Id]
+    characters: Mapped[Id]
+    created_at: Mapped[When]
+    updated_at: Mapped[When]
+    name: Mapped[Lines]
+
+
+class DocumentRow(Base):
+    """`KnowledgeDocument`."""
+
+    __tablename__ = "knowledge_documents"
+
+    id: Mapped[Key]
+    base_id: Mapped[int] = mapped_column(BigId, ForeignKey("knowledge_bases.id"), index=True)
+    characters: Mapped[Id]
+    created_at: Mapped[When]
+    title: Mapped[Lines]
+    text: Mapped[Lines]
+
+
 class ExecutionRow(Base):
     """`Execution`."""
 

@@ -15,10 +15,11 @@ from wegent.storage import statements as sql
 from wegent.storage.sql_attachments import SqlAttachments
 from wegent.storage.sql_base import found, params_of
 from wegent.storage.sql_executions import SqlExecutions
+from wegent.storage.sql_knowledge import SqlKnowledge
 from wegent.storage.sql_runs import SqlRuns
 
 
-class SqlUnit(SqlRuns, SqlExecutions, SqlAttachments):
+class SqlUnit(SqlRuns, SqlExecutions, SqlAttachments, SqlKnowledge):
     """One unit; unusable once closed, and a reading one refuses to change anything."""
 
     __slots__ = ()

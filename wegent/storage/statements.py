@@ -23,12 +23,26 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from wegent.server.records import Attachment, Device, Execution, Kind, Member, Subtask, Task, Token, User
+from wegent.server.records import (
+    Attachment,
+    Device,
+    Execution,
+    Kind,
+    KnowledgeBase,
+    KnowledgeDocument,
+    Member,
+    Subtask,
+    Task,
+    Token,
+    User,
+)
 from wegent.storage.models import (
     AttachmentRow,
     Base,
+    BaseRow,
     CarrierRow,
     DeviceRow,
+    DocumentRow,
     ExecutionRow,
     KindRow,
     MemberRow,
@@ -63,6 +77,8 @@ TURNS: Final = table(TurnRow)
 DEVICES: Final = table(DeviceRow)
 ATTACHMENTS: Final = table(AttachmentRow)
 CARRIERS: Final = table(CarrierRow)
+BASES: Final = table(BaseRow)
+DOCUMENTS: Final = table(DocumentRow)
 EXECUTIONS: Final = table(ExecutionRow)
 PARTS: Final = table(PartRow)
 
@@ -81,6 +97,8 @@ _INSERTED = (
     EXECUTIONS,
     ATTACHMENTS,
     CARRIERS,
+    BASES,
+    DOCUMENTS,
 )
 INSERTS: Final = {each: insert(each) for each in _INSERTED}
 
@@ -103,6 +121,8 @@ SUBTASK: Final = columns(SUBTASKS, Subtask)
 MEMBER: Final = columns(MEMBERS, Member)
 DEVICE: Final = columns(DEVICES, Device)
 ATTACHMENT: Final = columns(ATTACHMENTS, Attachment)
+BASE: Final = columns(BASES, KnowledgeBase)
+DOCUMENT: Final = columns(DOCUMENTS, KnowledgeDocument)
 EXECUTION: Final = columns(EXECUTIONS, Execution)
 
 USER_BY_ID: Final = select(*USER).where(USERS.c.id == bindparam("id"))

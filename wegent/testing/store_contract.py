@@ -20,6 +20,7 @@ from wegent.server.records import Subtask, Task, User
 from wegent.testing.store_attachments import AttachmentsContract
 from wegent.testing.store_devices import DevicesContract
 from wegent.testing.store_executions import ExecutionsContract
+from wegent.testing.store_knowledge import KnowledgeContract
 from wegent.testing.store_people import PeopleContract
 from wegent.testing.store_queue import QueueContract
 from wegent.testing.store_rows import RowsContract
@@ -238,5 +239,6 @@ class StoreContract(
     DevicesContract,
     ExecutionsContract,
     AttachmentsContract,
+    KnowledgeContract,
 ):
     """All of it."""

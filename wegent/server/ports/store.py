@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from wegent.core.model import StreamId
 from wegent.server.ports.attachments import AttachmentRows
 from wegent.server.ports.executions import ExecutionRows
+from wegent.server.ports.knowledge import KnowledgeRows
 from wegent.server.records import Device, Kind, Member, OwnerBeat, SavedPart, Subtask, Task, Token, User, Waiting
 
 T = TypeVar("T")
 
 
-class Unit(ExecutionRows, AttachmentRows, ABC):
+class Unit(ExecutionRows, AttachmentRows, KnowledgeRows, ABC):
     """What one transaction can do. Plain calls, no awaiting; used only inside `Store.read` or `Store.write`.
 
     Every unit that changes rows of a task calls `touch` first: that serialises the writers of the task, and makes
