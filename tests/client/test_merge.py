@@ -35,7 +35,8 @@ def chunk(offset: int, content: str, **fields: Any) -> dict[str, Any]:
 
 
 def done(value: str, revision: int = 3, **fields: Any) -> dict[str, Any]:
-    return run(message_id=2, revision=revision, offset=len(value), result={"value": value}, **fields)
+    ended = {"message_id": 2, "revision": revision, "offset": len(value), "result": {"value": value}}
+    return run(**ended) | fields
 
 
 @pytest.fixture
@@ -232,6 +233,23 @@ def test_a_removed_row_goes_and_stays_away(view: TaskView) -> None:
     assert list(view.messages) == [1]
     view.joined(ack(5))
     assert view.messages == {}
+
+
+def test_a_late_event_of_a_row_that_the_ack_lacks_does_not_make_it(view: TaskView) -> None:
+    view.joined(ack(9, row(5, 9)))
+    late = {"task_id": TASK, "subtask_id": 3, "message_id": 3, "revision": 8, "role": "USER", "content": "gone"}
+    view.event("chat:message", late)
+    view.event("chat:done", done("gone", revision=9, subtask_id=4))
+    assert [each["id"] for each in view.holds()] == [5]
+    assert not kinds(view)
+    view.event("chat:message", {**late, "revision": 10})
+    assert [each["id"] for each in view.holds()] == [3, 5]
+
+
+def test_a_whole_ack_takes_away_what_was_only_known_by_the_ack_of_its_send(view: TaskView) -> None:
+    view.sent({"message": "x", "task_id": TASK}, {"subtask_id": 3, "message_id": 3, "assistant_subtask_id": 4})
+    view.joined(ack(9, row(5, 9)))
+    assert [each["id"] for each in view.holds()] == [5]
 
 
 def test_a_whole_ack_with_more_before_it_keeps_the_older_rows(view: TaskView) -> None:

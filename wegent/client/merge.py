@@ -278,8 +278,8 @@ class TaskView:
         row["attempt"] = payload.get("attempt", 1)
         if number(row, "revision") is None:
             self.problems.add(ProblemKind.MALFORMED, number(row, "id"), 0, "chat:message without a revision")
-            return
-        self._row(row, merge)
+        elif not self._is_removed(number(row, "id"), number(row, "revision")):
+            self._row(row, merge)
 
     def _status(self, payload: Payload, merge: RunMerge) -> None:
         revision, status = number(payload, "revision"), payload.get("status")
@@ -329,8 +329,8 @@ class TaskView:
         numbers = [place for row in rows if (place := number(row, "message_id")) is not None]
         first = min(numbers, default=0) if has_more else 0
         for message in list(self.messages.values()):
-            known = message.message_id is not None and message.message_id >= first
-            if message.id not in listed and known and 0 < message.revision <= revision:
+            within = not has_more if message.message_id is None else message.message_id >= first
+            if message.id not in listed and within and message.revision <= revision:
                 self._delete(message.id, revision, merge)
 
     def _streaming(self, part: Payload, merge: RunMerge) -> None:
@@ -372,7 +372,7 @@ class TaskView:
 
     def _of_run(self, key: int, attempt: int, merge: RunMerge, revision: int | None = None) -> Message | None:
         """The same for a subtask's attempt; `revision` is the event's."""
-        if key in self._gone:
+        if key in self._gone or self._is_removed(key, revision):
             return None
         message = self.messages.get(key)
         if message is None:
@@ -389,6 +389,10 @@ class TaskView:
             self._wanted.discard(key)
             self._asked.discard(key)
         return message
+
+    def _is_removed(self, key: int | None, revision: int | None) -> bool:
+        """Whether an event comes late, of a row that was removed: the last ack, which had read further, lacks it."""
+        return key not in self.messages and revision is not None and revision <= (self.revision or 0)
 
     def _must_have_started(self, message: Message, name: str) -> None:
         if message.started != message.attempt:

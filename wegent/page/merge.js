@@ -243,6 +243,11 @@ function onMessage(task, data, change) {
   }, change);
 }
 
+/** Whether an event comes late, of a row that was removed: the last ack, which had read further, lacks it. */
+function isRemoved(task, id, revision) {
+  return !task.rows.has(id) && typeof revision === "number" && revision <= (task.revision ?? 0);
+}
+
 /** Apply one event of the task's room. One that is not about its rows changes nothing. */
 export function applyEvent(task, name, data) {
   const change = new Change();
@@ -250,7 +255,7 @@ export function applyEvent(task, name, data) {
   if (name === "task:app_update") {
     task.app = data.app;
   }
-  if (typeof id !== "number" || task.gone.has(id)) {
+  if (typeof id !== "number" || task.gone.has(id) || isRemoved(task, id, data.revision)) {
     return change;
   }
   if (name === "chat:message") {

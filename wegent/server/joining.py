@@ -9,7 +9,7 @@ from attrs import frozen
 
 from wegent.core.catchup import CatchUp, Emission
 from wegent.core.clock import Clock
-from wegent.core.errors import NotFound, Overloaded
+from wegent.core.errors import AccessDenied, NotFound, Overloaded
 from wegent.core.model import Principal, Snapshot, StreamId, Value
 from wegent.core.namespaces import Ack
 from wegent.core.replica import Replica
@@ -69,6 +69,9 @@ class Joining:
         """Read, and again if more came meanwhile than is held for one who joins."""
         for _ in range(RESTARTS):
             found = await self._store.read(read)
+            if joining.room.name not in joining.session.rooms:
+                message = "you were put out of this task while you joined it"
+                raise AccessDenied(message)
             if not joining.overflowed:
                 return found
             joining.restart()

@@ -15,6 +15,7 @@ from wegent.core.sessions import Session
 from wegent.core.streams import Voice
 from wegent.server import payloads
 from wegent.server.claiming import Claimed
+from wegent.server.order import Order
 from wegent.server.records import Subtask
 from wegent.server.status import TaskView, is_terminal
 
@@ -65,10 +66,11 @@ class ChatVoice(Voice):
 class Teller(RunListener):
     """Turns committed changes into events, each in the plain step after its commit."""
 
-    __slots__ = ("_rooms", "after_ending", "on_run")
+    __slots__ = ("_order", "_rooms", "after_ending", "on_run")
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._order = Order()
         self.after_ending: Callable[[], None] | None = None
         self.on_run: Callable[[Subtask], None] | None = None
         """Hears of rows whose run began or ended."""
@@ -116,7 +118,12 @@ class Teller(RunListener):
             self.on_run(row)
 
     def status(self, view: TaskView) -> None:
-        """How a task stands, to all that see it."""
+        """How a task stands, to all that see it; nothing where something newer has been told.
+
+        What a run begins with is told a moment after its commit, so that others may come in between.
+        """
+        if not self._order.admits(view.task.id, view.task.revision):
+            return
         payload = payloads.task_status(view.task)
         for user_id in view.audience:
             self._rooms.emit(CHAT, user_room(user_id), "task:status", payload, behind=task_room(view.task.id))

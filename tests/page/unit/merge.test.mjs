@@ -134,6 +134,16 @@ test("a removed row goes and late events do not bring it back", () => {
   assert.equal(task.rows.size, 0);
 });
 
+test("a late event of a row that the ack of a join lacks does not make it", () => {
+  const task = new TaskState(1);
+  applyJoin(task, { revision: 9, subtasks: [] });
+  applyEvent(task, "chat:message", { task_id: 1, subtask_id: 3, message_id: 3, revision: 8, role: "USER", content: "gone" });
+  applyEvent(task, ...ending("chat:done", "gone"));
+  assert.deepEqual(task.ordered(), []);
+  applyEvent(task, "chat:message", { task_id: 1, subtask_id: 3, message_id: 3, revision: 10, role: "USER", content: "new" });
+  assert.equal(task.ordered().length, 1);
+});
+
 test("a resume that starts over cuts the text to where it starts", () => {
   const { task, row } = after(start(1), chunk("abcdef", 0));
   applyResume(task, 7, { offset: 6 }, { attempt: 1, offset: 0, status: "RUNNING" });
