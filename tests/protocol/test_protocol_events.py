@@ -115,7 +115,7 @@ PARTS = {
     protocol.StreamValues: "blocks? app? progress?",
     protocol.Sender: "user_id user_name avatar?",
     protocol.HistoryMessage: "subtask_id message_id role content status created_at sender",
-    protocol.RunResult: "value thinking? blocks? workbench? app? truncated?",
+    protocol.RunResult: "value thinking? blocks? workbench? app? truncated? correction?",
     protocol.ChunkResult: "thinking? blocks? app? progress?",
     protocol.Delta: "content offset",
     protocol.Block: "id version at type= tool_name tool_input? tool_output? status timestamp",

@@ -13,6 +13,7 @@ from attrs.validators import ge, gt
 from wegent.core.errors import RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.offline_answers import compose
+from wegent.engines.offline_correction import corrected
 from wegent.engines.offline_steps import Fail, Message, Pace, Pause, Say, Step, Tell, Think, Tool
 from wegent.engines.pace import Metronome
 from wegent.protocol.chat_shell import ModelMessage, ResponseRequest
@@ -45,7 +46,7 @@ class OfflineEngine(Engine):
         message = _newest(request.messages)
         most = request.model_config.max_output_tokens
         player = _Player(sink, self._metronome, self._config.tokens_per_s, most, request.features.deep_thinking)
-        whole = await player.play(compose(message))
+        whole = await player.play(corrected(request.system, message.text) or compose(message))
         asked = len(message.words)
         usage = {
             "prompt_tokens": asked,

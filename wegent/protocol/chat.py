@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from attrs import field, frozen
 
 from wegent.protocol.blocks import App, Block
+from wegent.protocol.correction import KeptCorrection
 from wegent.protocol.fields import (
     COUNT,
     ID,
@@ -250,6 +251,7 @@ class RunResult:
     workbench: dict[str, Any] | None = field(default=None, validator=JSON)
     app: App | None = None
     truncated: bool | None = None
+    correction: KeptCorrection | None = None
 
 
 @frozen(kw_only=True)

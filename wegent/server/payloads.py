@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from attrs import evolve
+
 from wegent.codec import CodecError, convert
 from wegent.core.model import CONTENT, THINKING, Ending, EndingStatus, Value
 from wegent.core.replica import Replica
 from wegent.core.text import fit
 from wegent.protocol.blocks import App, Block
 from wegent.protocol.chat import ChatCancelled, ChatDone, ChatError, ChatMessage, ChatStart, RunResult, Sender
+from wegent.protocol.correction import CorrectionStatus, KeptCorrection, Scores
 from wegent.protocol.status import ErrorType, Role, RunReason, Status
 from wegent.protocol.tasks import (
     HistoryMessage,
@@ -109,6 +112,23 @@ def sender_of(row: Subtask) -> Sender | None:
     return Sender(user_id=row.sender_id, user_name=row.sender_name) if row.role == Role.USER else None
 
 
+def _row_result(row: Subtask, budget: int) -> RunResult:
+    result = run_result(row.content, row.thinking, row.values, budget=budget)
+    kept = row.result.get("correction")
+    return result if kept is None else evolve(result, correction=_kept_correction(kept))
+
+
+def _kept_correction(kept: Mapping[str, Any]) -> KeptCorrection:
+    found = kept.get("result") or {}
+    return KeptCorrection(
+        status=CorrectionStatus(kept["status"]),
+        correction_model=kept["correction_model"],
+        is_correct=found.get("is_correct"),
+        scores=Scores(**found["scores"]) if found else None,
+        applied=kept.get("applied"),
+    )
+
+
 def row_payload(row: Subtask, *, budget: int = TEXT_BUDGET) -> Row:
     """A row as `task:join` tells it."""
     if row.deleted:
@@ -121,7 +141,7 @@ def row_payload(row: Subtask, *, budget: int = TEXT_BUDGET) -> Row:
         attempt=row.attempt,
         role=Role(row.role),
         prompt=row.prompt,
-        result=run_result(row.content, row.thinking, row.values, budget=budget) if answer else None,
+        result=_row_result(row, budget) if answer else None,
         status=Status(row.status),
         progress=row.progress,
         error_message=row.error_message,

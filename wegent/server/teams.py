@@ -113,6 +113,21 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
     )
 
 
+def model_named(unit: Unit, principal: Principal, name: str) -> dict[str, Any]:
+    """The `modelConfig` of one's own Model of that name, else of the public one.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it is not as it should be.
+    """
+    for user_id in (principal.user_id, None):
+        kind = unit.kind_named("Model", "default", name, user_id=user_id)
+        if kind is not None:
+            return _model_config(kind)
+    message = f"there is no Model {name!r}"
+    raise NotFound(message)
+
+
 def _model_config(kind: Kind) -> dict[str, Any]:
     spec = _spec(kind, ModelSpec)
     config = resolved_key(kind.name, spec.modelConfig, public=kind.user_id is None)
