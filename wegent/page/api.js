@@ -49,6 +49,29 @@ export function getTask(token, id) {
   return call(`tasks/${id}`, { token });
 }
 
+/** Who is in a group chat, the owner first: `{items: [{user_id, user_name, role, joined_at}]}`. */
+export function listMembers(token, id) {
+  return call(`tasks/${id}/members`, { token });
+}
+
+/** Add somebody; a chat of one person becomes a group chat. → as `listMembers` */
+export function inviteMember(token, id, userName) {
+  return call(`tasks/${id}/group-chat`, { method: "POST", token, body: { members: [{ user_name: userName }] } });
+}
+
+export function removeMember(token, id, userId) {
+  return call(`tasks/${id}/members/${userId}`, { method: "DELETE", token });
+}
+
+export function leaveTask(token, id) {
+  return call(`tasks/${id}/leave`, { method: "POST", token });
+}
+
+/** Everything up to a message has been read. */
+export function markRead(token, id, messageId) {
+  return call(`tasks/${id}/read`, { method: "PUT", token, body: { message_id: messageId } });
+}
+
 /** The teams that this user may talk to: `[{id, name}]`. */
 export async function listTeams(token) {
   const { items = [] } = await call("kinds/team", { token });

@@ -12,7 +12,7 @@ const LONGEST_BYTES = 900_000;
 const SPOKEN_LENGTH = 400;
 
 export class Chat {
-  /** `hooks`: `created(taskId)`, `userId()`, `titleOf(taskId)`, `teamOf(taskId)`, `deviceOf(taskId)` → its name or null. */
+  /** `hooks`: `created(taskId)`, `userId()`, `titleOf(taskId)`, `teamOf(taskId)`, `deviceOf(taskId)` → its name or null, `drawn()`. */
   constructor(connection, hooks) {
     Object.assign(this, { connection, hooks });
     this.session = null;
@@ -143,6 +143,16 @@ export class Chat {
     byId("close-session").hidden = device === null;
     this.place.show(session.id === null);
     this.composer.update({ ready: this.#team() !== null && session.state !== "error", running: this.#active() !== null, isNew: session.id === null && isEmpty });
+    this.hooks.drawn();
+  }
+
+  /** The greatest message id that is shown, 0 while none is. */
+  newestMessageId() {
+    let newest = 0;
+    this.session?.task.rows.forEach((row) => {
+      newest = Math.max(newest, row.messageId ?? 0);
+    });
+    return newest;
   }
 
   #active() {

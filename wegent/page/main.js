@@ -5,6 +5,8 @@ import { getTask, listDevices, listTasks, listTeams, login, preferDevice, remove
 import { Chat } from "./chat.js";
 import { DeviceList } from "./devices.js";
 import { DevicePanel } from "./devicesview.js";
+import { People } from "./people.js";
+import { PeoplePanel } from "./peopleview.js";
 import { Sidebar } from "./sidebar.js";
 import { Connection } from "./socket.js";
 import { TaskList } from "./tasklist.js";
@@ -33,6 +35,18 @@ class Page {
       titleOf: (id) => this.tasks.get(id)?.title,
       teamOf: (id) => this.tasks.get(id)?.team_id ?? null,
       deviceOf: (id) => this.#deviceOf(id),
+      drawn: () => this.#drawPeople(),
+    });
+    this.people = new People({
+      call: (work) => this.#call(work),
+      taskOf: (id) => this.tasks.get(id),
+      changed: () => this.#drawPeople(),
+      failed: (message) => toast(message),
+      isSeen: () => document.visibilityState === "visible",
+    });
+    const people = { panel: byId("people"), count: byId("people-count"), list: byId("people-list"), form: byId("invite"), field: byId("invite-name"), leave: byId("leave") };
+    this.peoplePanel = new PeoplePanel(people, {
+      invite: (name) => this.people.invite(name), remove: (member) => this.people.remove(member), leave: () => this.people.leave(),
     });
     this.sidebar = new Sidebar({ list: byId("task-list"), empty: byId("no-tasks"), more: byId("more-tasks") });
     const panel = { list: byId("device-list"), count: byId("device-count"), none: byId("no-devices"), command: byId("device-command") };
@@ -112,11 +126,17 @@ class Page {
 
   #onEvent(name, data) {
     this.chat.session?.onEvent(name, data);
+    this.people.onEvent(name, data);
+    if (name === "task:updated" && data.deleted && data.task_id === this.chat.id) {
+      this.#lost();
+    }
     const ofDevice = this.devices.onEvent(name, data);
     if (ofDevice === "unknown") {
       this.#readDevices();
     } else if (ofDevice === "changed") {
       this.#drawDevices();
+    } else if (name === "sync:required" && data.scope === `task:${this.chat.id}`) {
+      this.chat.session.recover();
     } else if (name === "sync:required") {
       this.#readLists();
     } else if (this.tasks.onEvent(name, data)) {
@@ -134,7 +154,10 @@ class Page {
   #onVisibility() {
     if (document.visibilityState === "hidden") {
       this.hiddenAt = Date.now();
-    } else if (this.hiddenAt !== null && Date.now() - this.hiddenAt >= HIDDEN_LONG_MS) {
+      return;
+    }
+    this.#drawPeople();
+    if (this.hiddenAt !== null && Date.now() - this.hiddenAt >= HIDDEN_LONG_MS) {
       this.#recover();
     }
   }
@@ -162,6 +185,7 @@ class Page {
       return () => this.chat.setTeams(teams);
     });
     this.#readDevices();
+    this.people.read();
   }
 
   #readDevices() {
@@ -237,6 +261,20 @@ class Page {
   #drawLists() {
     this.sidebar.draw(this.tasks, this.chat.id);
     this.chat.draw();
+  }
+
+  /** The open chat is deleted, or the person is not in it any more. */
+  #lost() {
+    toast("This chat is no more, or you are not in it any more");
+    window.location.hash = "#/new";
+  }
+
+  #drawPeople() {
+    const { id } = this.chat;
+    const userId = this.account?.user?.id;
+    this.people.open(id);
+    this.peoplePanel.draw({ members: this.people.members, userId, isOwner: this.people.isOwnedBy(userId), isShown: id !== null });
+    this.people.see(this.chat.newestMessageId());
   }
 
   // --- address --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ class Entry {
   constructor(id) {
     this.title = el("span", { class: "title" });
     this.note = el("span", { class: "note" });
-    this.link = el("a", { href: `#/task/${id}` }, el("span", { class: "dot", "aria-hidden": "true" }), this.title, this.note);
+    this.unread = el("span", { class: "unread" });
+    this.link = el("a", { href: `#/task/${id}` }, el("span", { class: "dot", "aria-hidden": "true" }), this.title, this.unread, this.note);
     this.node = el("li", {}, this.link);
   }
 
@@ -18,6 +19,8 @@ class Entry {
     const percent = item.status === "RUNNING" && item.progress > 0 && item.progress < 100 ? ` ${item.progress} %` : "";
     setText(this.title, title);
     setText(this.note, note + percent);
+    setText(this.unread, item.unread > 0 ? String(Math.min(item.unread, 999)) : "");
+    this.unread.setAttribute("aria-label", item.unread > 0 ? `${item.unread} unread` : "");
     this.link.title = title;
     this.node.dataset.status = item.status ?? "";
     if (isCurrent) {

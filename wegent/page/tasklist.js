@@ -45,7 +45,7 @@ export class TaskList {
     } else if (name === "task:updated" && data.deleted) {
       this.items.delete(id);
     } else if ((name === "task:status" || name === "task:updated") && this.items.has(id)) {
-      this.#put(id, data);
+      this.#put(id, data.members ? { ...data, is_group_chat: true } : data);
     } else {
       return false;
     }
