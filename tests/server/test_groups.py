@@ -119,7 +119,7 @@ async def test_a_deleted_task_s_run_ends_as_cancelled_and_is_told_so_once(
 
 
 class SlowToTell(MemoryStore):
-    """Lets a test happen between a commit and the return to who asked for it."""
+    """Lets a test happen between what is done in a unit and the return to who asked for it."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -128,7 +128,13 @@ class SlowToTell(MemoryStore):
 
     async def write(self, work: Any) -> Any:
         """Commit, then wait, once where that is asked for."""
-        result = await super().write(work)
+        return await self._slowly(await super().write(work))
+
+    async def read(self, work: Any) -> Any:
+        """The same for what was read."""
+        return await self._slowly(await super().read(work))
+
+    async def _slowly(self, result: Any) -> Any:
         if (gate := self.go_on) is not None:
             self.go_on = None
             self.committed.set()
@@ -175,14 +181,29 @@ async def test_a_repeat_without_the_task_does_not_let_a_removed_member_in(
     assert app.rooms.get("/chat", task_room(task_id)) is None
 
 
-async def test_a_join_that_is_under_way_ends_outside(autojump_clock: Clocked, app: Application) -> None:
-    task_id = await group(app, "bob")
-    bob = await app.client("bob")
-    session = bob.connection.session  # type: ignore[union-attr]
-    with app.rooms.join(session, task_room(task_id)) as joining:
-        await app.members.remove(who(app, "alice"), task_id, app.users["bob"])
-        joining.complete(99)
-    assert app.rooms.get("/chat", task_room(task_id)) is None
+@pytest.mark.parametrize("was_in", [False, True])
+async def test_a_join_that_is_under_way_is_refused_to_who_is_removed_meanwhile(
+    autojump_clock: Clocked, was_in: bool
+) -> None:
+    async with serving(SlowApplication(ScriptedExecutor(default=[say("hello")]))) as app:
+        assert isinstance(app.store, SlowToTell)
+        task_id = await group(app, "bob")
+        bob = Viewer(await app.client("bob"), task_id)
+        if was_in:
+            await bob.join()
+        app.store.go_on = gate = trio.Event()
+        acks: list[Any] = []
+
+        async def join() -> None:
+            acks.append(await bob.join())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join)
+            await app.store.committed.wait()
+            await app.members.remove(who(app, "alice"), task_id, app.users["bob"])
+            gate.set()
+        assert acks[0]["code"] == "ACCESS_DENIED"
+        assert app.rooms.get("/chat", task_room(task_id)) is None
 
 
 async def test_everybody_hears_how_much_they_have_not_read(autojump_clock: Clocked, app: Application) -> None:

@@ -172,7 +172,8 @@ class Sending:
         else:
             created = False
             task = unit.touch(task.id, messages=rows)
-            readable_task(unit, principal, task.id)  # who was removed meanwhile says no more
+            if group:
+                readable_task(unit, principal, task.id)  # who was removed meanwhile says no more
             if due:
                 stopping = make_way(unit, principal, task, payload.if_running, self._clock)
         message = unit.add_subtask(
