@@ -227,7 +227,7 @@ def _compare_lists(world: World, steady: dict[str, MemoryClient]) -> None:
     """Who has a place in the task has heard last what is so; who has none has heard last that it is gone."""
     app, task = world.app, world.app.task(world.task_id)
     people = app.peek(lambda unit: people_of(unit, task))
-    unread = app.peek(lambda unit: unread_of_all(unit, task))
+    unread = {each.user_id: each.count for each in app.peek(lambda unit: unread_of_all(unit, task))}
     status = to_wire(payloads.task_status(task))
     for name, client in steady.items():
         expected: dict[str, Any] = {"deleted": True}

@@ -61,8 +61,8 @@ class MuteUpdates(Updates):
         pass
 
 
-class Careless(Order):
-    def admits(self, task_id: int, revision: int) -> bool:
+class Careless(Order[int]):
+    def admits(self, thing: int, *stamp: int) -> bool:
         return True
 
 

@@ -16,7 +16,7 @@ from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, settle, view
 from wegent.server.stopping import Stop
 from wegent.server.telling import Teller
-from wegent.server.unread import unread_of
+from wegent.server.unread import Unread, unread_of
 from wegent.server.updates import Updates
 
 
@@ -32,7 +32,8 @@ class _Deleted:
 class _Read:
     """How far somebody has read; `view` is there where the task's row was changed for that."""
 
-    reply: MarkReadReply
+    task: Task
+    unread: Unread
     view: TaskView | None
 
 
@@ -98,10 +99,10 @@ class Changing:
             NotFound, AccessDenied: the task is not open to the principal.
         """
         read = await self._store.write(lambda unit: self._read(unit, principal, task_id, message_id))
-        self._updates.unread(task_id, {principal.user_id: read.reply.unread})
+        self._updates.unread(read.task, [read.unread])
         if read.view is not None:
             self._teller.status(read.view)
-        return read.reply
+        return MarkReadReply(message_id=read.unread.read, unread=read.unread.count)
 
     def _read(self, unit: Unit, principal: Principal, task_id: int, message_id: int) -> _Read:
         task, changed = readable_task(unit, principal, task_id), None
@@ -112,5 +113,4 @@ class Changing:
             keep_owner(unit, task, read_up_to=0)
             member = unit.mark_read(task_id, principal.user_id, min(message_id, task.last_message_id))
             assert member is not None
-        unread = unread_of(unit, task, member)
-        return _Read(MarkReadReply(message_id=member.last_read_message_id, unread=unread), changed)
+        return _Read(task, unread_of(unit, task, member), changed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 
-from attrs import field, frozen
+from attrs import frozen
 
 from wegent.core.clock import Clock
 from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound
@@ -25,7 +25,7 @@ from wegent.server.stopping import Stop, make_way, reach
 from wegent.server.targets import Targets
 from wegent.server.teams import TeamSetup, setup_of, team_of
 from wegent.server.telling import Teller, task_room
-from wegent.server.unread import unread_of_all
+from wegent.server.unread import Unread, unread_of_all
 from wegent.server.updates import Updates
 
 RELEASE_AFTER = timedelta(seconds=2)
@@ -49,7 +49,7 @@ class Sent:
     created: bool
     repeat: bool = False
     stopping: tuple[Subtask, ...] = ()
-    unread: Mapping[int, int] = field(factory=dict)
+    unread: tuple[Unread, ...] = ()
 
     @property
     def ack(self) -> ChatSendAck:
@@ -125,7 +125,7 @@ class Sending:
         if not sent.repeat:
             self._teller.stopped(sent.stopping, sent.view)
             reach(self._stop, sent.stopping)
-            self._updates.unread(sent.message.task_id, sent.unread)
+            self._updates.unread(sent.view.task, sent.unread)
         if sent.answer is not None:
             self._release(sent.answer)
 
@@ -191,7 +191,7 @@ class Sending:
         answer = self._new_answer(unit, principal, payload, setup, task, message, target) if due else None
         if group:
             _keep_place(unit, principal, task, message, created=created)
-        unread = unread_of_all(unit, task) if group else {}
+        unread = unread_of_all(unit, task) if group else ()
         return Sent(settle(unit, task), message, answer, created, stopping=stopping, unread=unread)
 
     def _target(self, unit: Unit, principal: Principal, payload: ChatSend, setup: TeamSetup, task: Task | None) -> str:

@@ -70,7 +70,7 @@ class Teller(RunListener):
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._order = Order()
+        self._order: Order[int] = Order()
         self.after_ending: Callable[[], None] | None = None
         self.on_run: Callable[[Subtask], None] | None = None
         """Hears of rows whose run began or ended."""

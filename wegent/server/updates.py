@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wegent.core.rooms import Rooms
 from wegent.protocol.events import SYNC_REQUIRED, TASK_CREATED, TASK_UPDATED
 from wegent.protocol.tasks import Member, SyncRequired, TaskUpdated
 from wegent.server import payloads
+from wegent.server.order import Order
 from wegent.server.records import Task
 from wegent.server.status import TaskView
 from wegent.server.telling import CHAT, task_room, user_room
+from wegent.server.unread import Unread
 
 
 class Updates:
-    """Tells the user rooms, each in the plain step after its commit."""
+    """Tells the user rooms, each in the plain step after its commit; nothing older after what is newer."""
 
-    __slots__ = ("_rooms",)
+    __slots__ = ("_order", "_rooms")
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._order: Order[tuple[str, int, int]] = Order()
 
     def created(self, task: Task, user_id: int) -> None:
         """A task is new to somebody who was added to it."""
@@ -28,20 +31,23 @@ class Updates:
 
     def titled(self, view: TaskView) -> None:
         """A task has another title."""
-        self._tell_all(view, TaskUpdated(task_id=view.task.id, title=view.task.title))
+        if self._order.admits(("title", view.task.id, 0), view.task.revision):
+            self._tell_all(view, TaskUpdated(task_id=view.task.id, title=view.task.title))
 
     def members(self, view: TaskView, members: Sequence[Member]) -> None:
         """Other people than before are in a task."""
-        self._tell_all(view, TaskUpdated(task_id=view.task.id, members=tuple(members)))
+        if self._order.admits(("members", view.task.id, 0), view.task.revision):
+            self._tell_all(view, TaskUpdated(task_id=view.task.id, members=tuple(members)))
 
     def gone(self, task_id: int, user_id: int) -> None:
         """A task is no more, for this user."""
         self._tell(user_id, task_id, TASK_UPDATED, TaskUpdated(task_id=task_id, deleted=True))
 
-    def unread(self, task_id: int, counts: Mapping[int, int]) -> None:
-        """How much each of these users has not read."""
-        for user_id, count in counts.items():
-            self._tell(user_id, task_id, TASK_UPDATED, TaskUpdated(task_id=task_id, unread=count))
+    def unread(self, task: Task, counts: Iterable[Unread]) -> None:
+        """How much each of these users has not read, as of the task's revision."""
+        for each in counts:
+            if self._order.admits(("unread", task.id, each.user_id), task.revision, each.read):
+                self._tell(each.user_id, task.id, TASK_UPDATED, TaskUpdated(task_id=task.id, unread=each.count))
 
     def rows_removed(self, view: TaskView) -> None:
         """Rows are gone, which no event of a row tells: whoever views the task is to join it again."""
