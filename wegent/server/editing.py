@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from wegent.codec import convert
 from wegent.core.errors import AccessDenied, Conflict, NotFound
@@ -17,6 +17,8 @@ from wegent.server.access import readable_task
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.sending import Sending, Sent, check
+from wegent.server.status import settle
+from wegent.server.unread import unread_of_all
 from wegent.server.updates import Updates
 
 OTHERS = 100
@@ -56,14 +58,20 @@ class Editing:
         task = readable_task(unit, principal, task_id)
         if edit.client_message_id is not None and unit.sent(principal.user_id, edit.client_message_id) is not None:
             return self.sending.commit(unit, principal, _again(task, edit, {}))
-        task = unit.touch(task_id)
         row = _editable(unit, principal, task, subtask_id)
-        if unit.unfinished(task_id):
-            message = "a run of this task is under way; wait for its end or cancel it, then edit"
-            raise Conflict(message)
-        payload = _again(task, edit, _asked(unit, row))
-        unit.remove_subtasks(task, since=row.message_id)
-        return self.sending.commit(unit, principal, payload, row.contexts)
+        _check_rest(unit, task)
+        sent = self.sending.commit(unit, principal, _again(task, edit, _asked(unit, row)), row.contexts)
+        _editable(unit, principal, task, subtask_id)  # again, now that nobody else changes the task's rows
+        _check_rest(unit, task, but=sent.answer)
+        return _without(unit, sent, row)
+
+
+def _without(unit: Unit, sent: Sent, row: Subtask) -> Sent:
+    """What was sent, in a task that lacks the message that it stands for, and all that came between."""
+    task = sent.view.task
+    unit.remove_subtasks(task, since=row.message_id, until=sent.message.message_id)
+    unread = unread_of_all(unit, task) if task.is_group_chat else ()
+    return evolve(sent, view=settle(unit, task), unread=unread)
 
 
 def _again(task: Task, edit: EditMessage, asked: Mapping[str, Any]) -> ChatSend:
@@ -100,6 +108,12 @@ def _editable(unit: Unit, principal: Principal, task: Task, subtask_id: int) -> 
         message = "messages of others came after this one, so only the task's owner could remove them"
         raise AccessDenied(message)
     return row
+
+
+def _check_rest(unit: Unit, task: Task, *, but: Subtask | None = None) -> None:
+    if any(but is None or row.id != but.id for row in unit.unfinished(task.id)):
+        message = "a run of this task is under way; wait for its end or cancel it, then edit"
+        raise Conflict(message)
 
 
 def _others_follow(unit: Unit, row: Subtask) -> bool:

@@ -310,9 +310,9 @@ class MemoryUnit(MemoryRuns, MemoryExecutions, MemoryAttachments, MemoryKnowledg
         found = sorted(row.message_id for row in rows if row.message_id > after and not row.deleted)
         return found[max(0, len(found) - limit) :]
 
-    def remove_subtasks(self, task: Task, *, since: int) -> int:
+    def remove_subtasks(self, task: Task, *, since: int, until: int) -> int:
         t = self._write()
-        rows = [row for row in t.rows_of_task(task.id) if row.message_id >= since and not row.deleted]
+        rows = [row for row in t.rows_of_task(task.id) if since <= row.message_id < until and not row.deleted]
         for row in rows:
             now = self._clock.now()
             self._put_subtask(attrs.evolve(row, deleted=True, revision=task.revision, updated_at=now))

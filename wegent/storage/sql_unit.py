@@ -251,8 +251,9 @@ class SqlUnit(SqlRuns, SqlExecutions, SqlAttachments, SqlKnowledge):
         found = self._read(sql.MESSAGE_IDS, task=task_id, after=after, limit=limit).scalars()
         return sorted(found)
 
-    def remove_subtasks(self, task: Task, *, since: int) -> int:
-        changed = {"task": task.id, "since": since, "revision_": task.revision, "now": self._clock.now()}
+    def remove_subtasks(self, task: Task, *, since: int, until: int) -> int:
+        place = {"task": task.id, "since": since, "until": until}
+        changed = {**place, "revision_": task.revision, "now": self._clock.now()}
         return self._write(sql.REMOVE_SUBTASKS, changed).rowcount
 
     def unfinished(self, task_id: int) -> list[Subtask]:

@@ -209,6 +209,7 @@ REMOVE_SUBTASKS: Final = (
     .where(
         SUBTASKS.c.task_id == bindparam("task"),
         SUBTASKS.c.message_id >= bindparam("since"),
+        SUBTASKS.c.message_id < bindparam("until"),
         SUBTASKS.c.deleted.is_(False),
     )
     .values(deleted=True, revision=bindparam("revision_"), updated_at=bindparam("now"))

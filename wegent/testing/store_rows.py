@@ -198,22 +198,21 @@ class RowsContract:
         assert await store.read(lambda unit: unit.subtasks(made.id, after_revision=9)) == []
         assert len(await store.read(lambda unit: unit.subtasks(made.id, after_revision=0))) == 6
 
-    async def test_rows_of_a_task_are_removed_from_one_on(self, store: Store) -> None:
+    async def test_rows_of_a_task_are_removed_from_one_to_another(self, store: Store) -> None:
         _, made, _ = await scene(store, talk)
         _, other, _ = await scene(store, talk)
         touched = await store.write(lambda unit: unit.touch(made.id))
-        removed = await store.write(lambda unit: unit.remove_subtasks(touched, since=4))
-        assert removed == 3
-        assert await store.write(lambda unit: unit.remove_subtasks(touched, since=5)) == 0
-        assert ids(await store.read(lambda unit: unit.subtasks(made.id))) == [1, 2, 3]
+        removed = await store.write(lambda unit: unit.remove_subtasks(touched, since=4, until=6))
+        assert removed == 2
+        assert await store.write(lambda unit: unit.remove_subtasks(touched, since=3, until=6)) == 1
+        assert ids(await store.read(lambda unit: unit.subtasks(made.id))) == [1, 2, 6]
         assert len(await store.read(lambda unit: unit.subtasks(other.id))) == 6
         since = await store.read(lambda unit: unit.subtasks(made.id, after_revision=touched.revision - 1))
         assert [(row.message_id, row.deleted, row.revision) for row in since] == [
+            (3, True, touched.revision),
             (4, True, touched.revision),
             (5, True, touched.revision),
-            (6, True, touched.revision),
         ]
-        assert await store.read(lambda unit: unit.unfinished(made.id)) == []
 
     async def test_message_ids_are_the_greatest_above_one(self, store: Store) -> None:
         _, made, rows = await scene(store, talk)

@@ -194,8 +194,11 @@ class Unit(ExecutionRows, AttachmentRows, KnowledgeRows, ABC):
         """The greatest `limit` message ids above `after`, ascending; deleted rows left out."""
 
     @abstractmethod
-    def remove_subtasks(self, task: Task, *, since: int) -> int:
-        """Mark all rows of the message id `since` and above as deleted; how many. Their revision becomes the task's."""
+    def remove_subtasks(self, task: Task, *, since: int, until: int) -> int:
+        """Mark the rows of message ids from `since` to below `until` as deleted; how many that were.
+
+        Their revision becomes the task's.
+        """
 
     @abstractmethod
     def unfinished(self, task_id: int) -> list[Subtask]:
