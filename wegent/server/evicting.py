@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wegent.core.rooms import Rooms
-from wegent.server.telling import CHAT, task_room, user_room
+from wegent.server.telling import CHAT, task_room
 
 
 class Entering:
@@ -43,9 +43,10 @@ class Evictions:
         for entering in self._entering:
             if entering.user_id == user_id:
                 entering.refuse(task_id)
-        room = self._rooms.get(CHAT, user_room(user_id))
-        for session in room.members() if room is not None else ():
-            self._rooms.leave(session, task_room(task_id))
+        room = self._rooms.get(CHAT, task_room(task_id))
+        for session in (*room.members(), *room.joining) if room is not None else ():
+            if session.principal.user_id == user_id:
+                self._rooms.leave(session, task_room(task_id))
 
     @contextmanager
     def entering(self, user_id: int) -> Iterator[Entering]:
