@@ -312,6 +312,10 @@ class Fake:
 
 
 def add_device_routes(app: QuartTrio, fake: Fake) -> None:
+    @app.get("/api/v1/executions")
+    async def executions() -> Any:
+        return {"items": []}
+
     @app.get("/api/v1/devices")
     async def devices() -> Any:
         return {"items": list(fake.devices.values())}

@@ -9,25 +9,28 @@ export class ApiError extends Error {
   }
 }
 
-async function call(path, { method = "GET", token = null, body } = {}) {
-  const headers = { Accept: "application/json" };
+async function answer(path, { method = "GET", token = null, headers = {}, body } = {}) {
+  const given = { Accept: "application/json", ...headers };
   if (token) {
-    headers.Authorization = `Bearer ${token}`;
-  }
-  if (body !== undefined) {
-    headers["Content-Type"] = "application/json";
+    given.Authorization = `Bearer ${token}`;
   }
   let response = null;
   try {
-    response = await fetch(`api/v1/${path}`, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+    response = await fetch(`api/v1/${path}`, { method, headers: given, body, cache: "no-store" });
   } catch {
     throw new ApiError("The server cannot be reached", "UNREACHABLE", 0);
   }
-  const data = await response.json().catch(() => ({}));
   if (!response.ok) {
+    const data = await response.json().catch(() => ({}));
     throw new ApiError(data.error ?? `The server answered ${response.status}`, data.code, response.status);
   }
-  return data;
+  return response;
+}
+
+async function call(path, { body, ...options } = {}) {
+  const sent = body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await answer(path, { ...options, ...sent });
+  return response.json().catch(() => ({}));
 }
 
 /** → `{access_token, expires_at, user: {id, user_name}}` */
@@ -91,6 +94,50 @@ export function preferDevice(token, id) {
 
 export function removeDevice(token, id) {
   return call(`devices/${encodeURIComponent(id)}`, { method: "DELETE", token });
+}
+
+/** → `{id, name, content_type, size, characters, cut, unread?}` */
+export async function uploadFile(token, file) {
+  const body = new FormData();
+  body.append("file", file);
+  return (await answer("attachments", { method: "POST", token, body })).json();
+}
+
+/** The bytes of an attachment. */
+export async function downloadFile(token, id) {
+  return (await answer(`attachments/${id}`, { token })).blob();
+}
+
+/** Background work, newest first: `[{id, prompt, status, next_at?, cron?, runs, task_id?, error_message?}]`. */
+export async function listExecutions(token) {
+  const { items = [] } = await call("executions?limit=30", { token });
+  return items;
+}
+
+export function makeExecution(token, asked) {
+  return call("executions", { method: "POST", token, body: asked });
+}
+
+export function removeExecution(token, id) {
+  return call(`executions/${id}`, { method: "DELETE", token });
+}
+
+/** Have an answer checked; what comes of it is told by events. */
+export function correct(token, taskId, subtaskId) {
+  return call("chat/correct", { method: "POST", token, body: { task_id: taskId, subtask_id: subtaskId } });
+}
+
+/** → `{status, result?, applied}` */
+export function getCorrection(token, subtaskId) {
+  return call(`subtasks/${subtaskId}/correction`, { token });
+}
+
+export function applyCorrection(token, subtaskId) {
+  return call(`subtasks/${subtaskId}/correction/apply`, { method: "POST", token });
+}
+
+export function removeCorrection(token, subtaskId) {
+  return call(`subtasks/${subtaskId}/correction`, { method: "DELETE", token });
 }
 
 /** The address of the raw WebSocket transport. */

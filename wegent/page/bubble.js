@@ -1,5 +1,7 @@
 // One message as it is shown: a person's words, or an answer with its thinking, tools, text, and how it ended.
 
+import { sizeOf } from "./attaching.js";
+import { CorrectionView } from "./correctionview.js";
 import { MarkdownView, copyButton, el, icon, setText } from "./dom.js";
 import { safeHref } from "./inline.js";
 import { isActive, phase } from "./state.js";
@@ -103,13 +105,14 @@ class Body {
   }
 }
 
-/** A person's message. `actions`: `resend(row)`; `mine(row)` says whose it is. */
+/** A person's message. `actions`: `resend(row)`, `download(file)`; `mine(row)` says whose it is. */
 class PersonBubble {
   constructor(row, actions) {
     this.actions = actions;
     this.text = el("div", { class: "said", dir: "auto" });
     this.meta = el("div", { class: "meta" });
-    this.node = el("article", { class: "message person" }, this.text, this.meta);
+    this.files = el("ul", { class: "files" });
+    this.node = el("article", { class: "message person" }, this.text, this.files, this.meta);
   }
 
   update(row) {
@@ -118,7 +121,15 @@ class PersonBubble {
     this.node.classList.toggle("other", !mine);
     this.node.setAttribute("aria-label", mine ? "You" : (row.sender?.user_name ?? "Somebody"));
     setText(this.text, row.prompt);
+    this.files.hidden = row.attachments.length === 0;
+    this.files.replaceChildren(...row.attachments.map((file) => this.#file(file)));
     this.meta.replaceChildren(...this.#meta(row, mine).filter((node) => node !== null));
+  }
+
+  #file(file) {
+    const label = `Download ${file.name}`;
+    const parts = [icon("clip"), el("span", { class: "title" }, file.name), el("span", { class: "note" }, sizeOf(file.size))];
+    return el("li", {}, el("button", { class: "attachment", type: "button", title: label, "aria-label": label, on: { click: () => this.actions.download(file) } }, parts));
   }
 
   #meta(row, mine) {
@@ -133,7 +144,7 @@ class PersonBubble {
   }
 }
 
-/** An answer. `actions`: `retry(row)`, and `nameOf(row)`, who answers. */
+/** An answer. `actions`: `retry(row)`, `nameOf(row)`, who answers, `correctionOf(row)`, and `correction(action, row)`. */
 class AnswerBubble {
   constructor(row, actions) {
     this.actions = actions;
@@ -147,8 +158,10 @@ class AnswerBubble {
     this.bar = el("progress", { max: 100, hidden: "", "aria-label": "Progress" });
     this.failure = el("div", { class: "failure", hidden: "" });
     this.foot = el("footer");
+    const ask = (action) => () => this.actions.correction(action, this.row);
+    this.correction = new CorrectionView({ load: ask("load"), apply: ask("apply"), dismiss: ask("dismiss") });
     const head = el("header", {}, el("span", { class: "avatar bot", "aria-hidden": "true" }, icon("spark")), this.name, this.chip, this.time);
-    this.node = el("article", { class: "message answer", data: { subtask: row.id } }, head, this.thinking, this.body.node, this.bar, this.failure, this.foot);
+    this.node = el("article", { class: "message answer", data: { subtask: row.id } }, head, this.thinking, this.body.node, this.bar, this.failure, this.foot, this.correction.node);
     this.row = row;
     this.shown = "";
   }
@@ -157,7 +170,9 @@ class AnswerBubble {
     this.row = row;
     this.body.update(row.content.text, row.blocks.values());
     this.#think(row);
-    const state = [phase(row), row.status, row.attempt, row.error, this.actions.nameOf(row), row.content.length > 0, row.progress, row.app, row.createdAt, row.reason];
+    const correction = this.actions.correctionOf(row);
+    this.correction.update(correction);
+    const state = [correction === null, phase(row), row.status, row.attempt, row.error, this.actions.nameOf(row), row.content.length > 0, row.progress, row.app, row.createdAt, row.reason];
     if (JSON.stringify(state) !== this.shown) {
       this.shown = JSON.stringify(state);
       this.#frame(row);
@@ -220,6 +235,9 @@ class AnswerBubble {
     }
     if (now === "error" || now === "cancelled") {
       made.push(el("button", { class: "small", type: "button", data: { action: "retry" }, on: { click: () => this.actions.retry(this.row) } }, icon("retry"), "Try again"));
+    }
+    if (now === "completed" && row.content.length > 0 && this.actions.correctionOf(row) === null) {
+      made.push(el("button", { class: "small", type: "button", data: { action: "correct" }, title: "Have a second model check this answer", on: { click: () => this.actions.correction("ask", this.row) } }, icon("check"), "Check"));
     }
     if (!isActive(row) && row.content.length > 0) {
       made.push(copyButton("Copy", () => this.row.content.text));

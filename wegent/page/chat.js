@@ -1,6 +1,8 @@
 // The open chat: which task it is, its session, and how it shows.
 
 import { drafts } from "./account.js";
+import { Attaching } from "./attaching.js";
+import { Corrections } from "./corrections.js";
 import { PlaceChoice } from "./devicesview.js";
 import { MessageList } from "./messages.js";
 import { TaskState, isTerminal } from "./state.js";
@@ -25,11 +27,17 @@ export class Chat {
       send: (text) => this.send(text), stop: () => this.stop(), changed: (text) => drafts.save(this.session?.id, text),
     });
     this.place = new PlaceChoice({ field: byId("place-field"), select: byId("place") });
+    this.corrections = new Corrections();
+    const parts = { button: byId("attach"), input: byId("files"), list: byId("attachments"), area: byId("composer") };
+    this.attaching = new Attaching(parts, { upload: hooks.upload, changed: () => this.draw(), failed: (message) => toast(message) });
     this.list = new MessageList({ list: byId("messages"), scroller: byId("scroller"), toEnd: byId("to-end") }, {
       mine: (row) => row.sender === null || row.sender.user_id === hooks.userId(),
       retry: (row) => this.session.retry(row),
       nameOf: (row) => this.#teamName() || row.botName || "Assistant",
       resend: (row) => this.session.resend(row, this.#team()),
+      download: (file) => hooks.download(file),
+      correctionOf: (row) => this.corrections.of(row),
+      correction: (action, row) => hooks.correction(action, row),
     });
     byId("earlier").addEventListener("click", () => this.#loadEarlier());
     byId("close-session").addEventListener("click", () => this.#closeSession());
@@ -48,6 +56,7 @@ export class Chat {
     const session = new TaskSession(this.connection, this.#hooks(() => session), this.kept.get(id) ?? new TaskState(id));
     this.session = session;
     this.running.clear();
+    this.attaching.clear();
     this.list.show(session.task);
     this.composer.set(drafts.load(id));
     this.composer.focus();
@@ -68,6 +77,28 @@ export class Chat {
   reset() {
     this.close();
     this.kept.clear();
+    this.corrections.clear();
+    this.attaching.clear();
+  }
+
+  /** An event that this chat's session is not concerned with: what becomes of corrections. */
+  onEvent(name, data) {
+    const id = this.corrections.onEvent(name, data);
+    this.#redrawAnswer(id);
+    return id !== null && name !== "chat:start";
+  }
+
+  /** Do something with a correction that is not told by an event, and show it. */
+  correct(id, change) {
+    change(this.corrections);
+    this.#redrawAnswer(id);
+  }
+
+  #redrawAnswer(id) {
+    const row = this.session?.task.rows.get(id);
+    if (row !== undefined) {
+      this.list.touch(this.session.task, [row]);
+    }
   }
 
   /** What was read of a task is kept for a while, so that coming back shows it at once and asks only for what is new. */
@@ -142,7 +173,7 @@ export class Chat {
     this.heading.update(session.id === null ? "New chat" : (this.hooks.titleOf(session.id) ?? `Chat ${session.id}`), subtitle);
     byId("close-session").hidden = device === null;
     this.place.show(session.id === null);
-    this.composer.update({ ready: this.#team() !== null && session.state !== "error", running: this.#active() !== null, isNew: session.id === null && isEmpty });
+    this.composer.update({ ready: this.#team() !== null && session.state !== "error" && this.attaching.ready, running: this.#active() !== null, isNew: session.id === null && isEmpty });
     this.hooks.drawn();
   }
 
@@ -199,7 +230,7 @@ export class Chat {
     }
     drafts.save(this.session.id, "");
     this.list.goToEnd();
-    this.session.send(text, this.#team(), this.id === null ? this.place.deviceId : null);
+    this.session.send(text, this.#team(), this.id === null ? this.place.deviceId : null, this.attaching.take());
     return true;
   }
 

@@ -1,7 +1,7 @@
 // Puts the page together: account, connection, lists, and the chat that the address names.
 
 import { forgetAccount, loadAccount, saveAccount } from "./account.js";
-import { getTask, listDevices, listTasks, listTeams, login, preferDevice, removeDevice, socketUrl } from "./api.js";
+import { getTask, listDevices, listTasks, listTeams, login, preferDevice, removeDevice, socketUrl, uploadFile } from "./api.js";
 import { Chat } from "./chat.js";
 import { DeviceList } from "./devices.js";
 import { DevicePanel } from "./devicesview.js";
@@ -10,6 +10,7 @@ import { PeoplePanel } from "./peopleview.js";
 import { Sidebar } from "./sidebar.js";
 import { Connection } from "./socket.js";
 import { TaskList } from "./tasklist.js";
+import { Work } from "./work.js";
 import { ConnectionView, DrawerView, LoginView, byId, toast } from "./view.js";
 import { setText } from "./dom.js";
 
@@ -35,6 +36,9 @@ class Page {
       titleOf: (id) => this.tasks.get(id)?.title,
       teamOf: (id) => this.tasks.get(id)?.team_id ?? null,
       deviceOf: (id) => this.#deviceOf(id),
+      upload: (file) => uploadFile(this.account?.token, file),
+      download: (file) => this.work.download(file),
+      correction: (action, row) => this.work.correction(action, row),
       drawn: () => this.#drawPeople(),
     });
     this.people = new People({
@@ -54,6 +58,7 @@ class Page {
       prefer: (device) => this.#changeDevices((token) => preferDevice(token, device.device_id)),
       remove: (device) => this.#changeDevices((token) => removeDevice(token, device.device_id)),
     });
+    this.work = new Work({ call: (work) => this.#call(work), token: () => this.account?.token, chat: this.chat });
     this.drawer = new DrawerView();
     this.connectionView = new ConnectionView(() => this.#reconnect());
     this.loginView = new LoginView(async (name, password) => this.#logIn(saveAccount(await login(name, password))));
@@ -130,6 +135,9 @@ class Page {
     if (name === "task:updated" && data.deleted && data.task_id === this.chat.id) {
       this.#lost();
     }
+    if (this.chat.onEvent(name, data) || this.work.onEvent(name)) {
+      return;
+    }
     const ofDevice = this.devices.onEvent(name, data);
     if (ofDevice === "unknown") {
       this.#readDevices();
@@ -186,6 +194,7 @@ class Page {
     });
     this.#readDevices();
     this.people.read();
+    this.work.read();
   }
 
   #readDevices() {

@@ -80,6 +80,11 @@ function putThinking(row, thinking) {
 
 // --- snapshots ------------------------------------------------------------------------------------------------------
 
+/** Attachments are among a row's contexts; `chat:message` lists them as well. */
+function attachmentsOf({ attachments, contexts }) {
+  return attachments ?? contexts?.filter(({ type }) => type === "attachment");
+}
+
 function describe(row, data) {
   row.revision = Math.max(row.revision, data.revision ?? 0);
   row.messageId = data.message_id ?? row.messageId;
@@ -88,7 +93,7 @@ function describe(row, data) {
   row.sender = data.sender ?? row.sender;
   row.botName = data.bot_name ?? row.botName;
   row.createdAt = data.created_at ?? row.createdAt;
-  row.attachments = data.attachments ?? row.attachments;
+  row.attachments = attachmentsOf(data) ?? row.attachments;
   row.clientMessageId = data.client_message_id ?? row.clientMessageId;
 }
 
@@ -109,6 +114,7 @@ function putSubtask(task, data, change) {
     return;
   }
   const result = data.result ?? {};
+  row.correction = result.correction ?? null;
   if (isTerminal(data.status)) {
     close(row, data.status, { result, error: data.error_message, type: data.error_type }, change);
     row.completedAt = data.completed_at ?? row.completedAt;

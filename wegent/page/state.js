@@ -48,7 +48,7 @@ export function makeRow(id, key, role) {
 export function emptyRun() {
   return {
     content: new Channel(), thinking: new Channel(), blocks: new Map(), app: null, progress: null,
-    error: null, errorType: null, startedAt: null, completedAt: null, ended: false, wanted: null,
+    correction: null, error: null, errorType: null, startedAt: null, completedAt: null, ended: false, wanted: null,
   };
 }
 

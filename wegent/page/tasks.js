@@ -21,7 +21,8 @@ export function newClientMessageId(random = globalThis.crypto) {
 
 function payloadOf(row, teamId) {
   const place = row.deviceId === null ? {} : { device_id: row.deviceId };
-  return { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue", ...place };
+  const files = row.attachments.length === 0 ? {} : { attachment_ids: row.attachments.map(({ id }) => id) };
+  return { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue", ...place, ...files };
 }
 
 function pause(ms) {
@@ -200,12 +201,12 @@ export class TaskSession {
 
   /**
    * Say `message`. It shows at once, and is sent as soon as there is a connection, once, however often that is lost.
-   * `deviceId`: a new task's device, else it runs where its team does.
+   * `deviceId`: a new task's device, else it runs where its team does. `attachments` go with it, as they were uploaded.
    */
-  send(message, teamId, deviceId = null) {
+  send(message, teamId, deviceId = null, attachments = []) {
     const clientMessageId = newClientMessageId();
     const row = addOwn(this.task, clientMessageId, message, new Date().toISOString());
-    row.deviceId = deviceId;
+    Object.assign(row, { deviceId, attachments });
     this.unsent.push({ row, payload: payloadOf(row, teamId) });
     this.hooks.changed({ touched: new Set([row]), gaps: new Map() });
     this.#drain();
