@@ -24,8 +24,9 @@ JOINED = 512
 class Chunk:
     """New text of one stream, by channel as (offset, delta), and values that changed.
 
-    `length` is that of the content channel as its receivers know it before the chunk, in code points. What is
-    `gathered` leaves at once; else it may wait for more to be joined with.
+    `length` is that of the content channel as its receivers know it before the chunk, in code points; `lengths` those
+    of all channels, where that is not what the replica held before. What is `gathered` leaves at once; else it may
+    wait for more to be joined with.
     """
 
     stream: StreamId
@@ -33,6 +34,7 @@ class Chunk:
     values: tuple[Value, ...] = ()
     length: int = 0
     gathered: bool = False
+    lengths: Mapping[str, int] | None = None
 
 
 Render = Callable[[Chunk], tuple[str, dict[str, Any]]]
@@ -67,7 +69,8 @@ class CatchUp:
     @classmethod
     def behind(cls, delta: Delta) -> CatchUp:
         """The cursor of one who has had everything before this delta."""
-        offsets = delta.replica.lengths()
+        known = delta.chunk.lengths
+        offsets = delta.replica.lengths() if known is None else dict(known)
         offsets.update((channel, offset) for channel, (offset, _) in delta.chunk.texts.items())
         keys = (value.key for value in delta.chunk.values)
         return cls(
@@ -194,5 +197,6 @@ class Delta:
         if self._more:
             offset, text = self.chunk.texts[self._channel]
             text = "".join((text, *self._more))
-            self.chunk = Chunk(self.chunk.stream, {self._channel: (offset, text)}, (), self.chunk.length)
+            chunk = self.chunk
+            self.chunk = Chunk(chunk.stream, {self._channel: (offset, text)}, (), chunk.length, lengths=chunk.lengths)
             self._more = []

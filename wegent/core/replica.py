@@ -13,9 +13,10 @@ class Replica:
     """What a stream holds as far as this worker has heard. All methods are plain: a reader sees whole appends only.
 
     `revision` is the task's when the attempt started: who knows a later state of the task's rows knows of this stream.
+    While it is `muted` nobody is told what it says: its start has not been told yet.
     """
 
-    __slots__ = ("ending", "revision", "stream", "texts", "values")
+    __slots__ = ("ending", "muted", "revision", "stream", "texts", "values")
 
     def __init__(self, stream: StreamId, revision: int = 0) -> None:
         self.stream = stream
@@ -23,6 +24,7 @@ class Replica:
         self.texts: dict[str, TextBuffer] = {}
         self.values: dict[str, Value] = {}
         self.ending: Ending | None = None
+        self.muted = False
 
     @classmethod
     def of(cls, stream: StreamId, snapshot: Snapshot, revision: int = 0) -> Replica:
@@ -65,6 +67,12 @@ class Replica:
                 known = self.values.get(entry.key)
                 if known is None or known.version < entry.version:
                     self.values[entry.key] = entry
+
+    def newer(self, entries: Iterable[Entry]) -> list[Value]:
+        """The values among the entries that are newer than what is here."""
+        known = self.values
+        values = (entry for entry in entries if isinstance(entry, Value))
+        return [each for each in values if each.key not in known or known[each.key].version < each.version]
 
     def append(self, channel: str, text: str) -> None:
         """Add to the end of a channel.

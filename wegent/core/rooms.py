@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from wegent.core.catchup import CatchUp, Chunk, Delta, Emission, Render
 from wegent.core.closing import SLOW
+from wegent.core.told import Measure, Told
 
 if TYPE_CHECKING:
     from wegent.core.instruments import Registry
-    from wegent.core.model import StreamId
+    from wegent.core.model import EndingStatus, StreamId
     from wegent.core.outbox import Outbox
     from wegent.core.ports.wire import Wire
     from wegent.core.replica import Replica
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
 HELD_LIMIT = 1_048_576
 """Bytes of state events held for one joining session."""
 
+MOST_NEWEST = 512
+"""Tasks of which one room remembers what was told last."""
+
 
 class Room:
     """The members of one room: those who get everything, by wire, and those who are joining."""
 
-    __slots__ = ("joining", "live", "name", "namespace", "turn")
+    __slots__ = ("_newest", "joining", "live", "name", "namespace", "turn")
 
     def __init__(self, namespace: str, name: str) -> None:
         self.turn = 0
@@ -33,6 +38,17 @@ class Room:
         self.name = name
         self.live: dict[Wire, dict[Outbox, Session]] = {}
         self.joining: dict[Session, Joining] = {}
+        self._newest: dict[str, int] = {}
+
+    def overtaken(self, told: Told) -> bool:
+        """Whether something newer was told here of the same: workers tell of one task in any order."""
+        if told.behind is None or told.after is None:
+            return False
+        newest = self._newest.pop(told.behind, 0)
+        self._newest[told.behind] = max(newest, told.after)
+        if len(self._newest) > MOST_NEWEST:
+            del self._newest[next(iter(self._newest))]
+        return told.after < newest
 
     def add(self, session: Session) -> None:
         """Make the session a member that gets everything from now on."""
@@ -54,10 +70,44 @@ class Room:
         return [session for boxes in self.live.values() for session in boxes.values()]
 
 
+class RoomRelay(ABC):
+    """Makes rooms reach over workers."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def emit(self, told: Told) -> None:
+        """Tell the room's members on every worker, those of this one by `Rooms.emit_here`. Plain."""
+
+    @abstractmethod
+    def entered(self, namespace: str, room: str) -> None:
+        """A room has its first member here. Plain."""
+
+    @abstractmethod
+    def left(self, namespace: str, room: str) -> None:
+        """A room has no member here any more. Plain."""
+
+    @abstractmethod
+    def follows(self, room: str) -> bool:
+        """Whether nothing that others tell the room is missed here."""
+
+    @abstractmethod
+    async def follow(self, room: str) -> None:
+        """Return when that is so, and stay so for a while; raises `Overloaded`."""
+
+    @abstractmethod
+    async def reach(self, room: str, revision: int) -> None:
+        """Return when all that a task's room is told up to a revision has been told here; raises `Overloaded`."""
+
+
 class Rooms:
-    """All rooms of this worker. Everything here is plain: what is told to a room is told to all of it in one step."""
+    """All rooms of this worker. What is told to a room is told to all of it here in one plain step.
+
+    With a `relay` rooms reach over all workers; without one this worker is the only one.
+    """
 
     def __init__(self, registry: Registry) -> None:
+        self.relay: RoomRelay | None = None
         self._rooms: dict[tuple[str, str], Room] = {}
         self._deltas = registry.counter("wegent_deltas", "Deltas told to rooms")
         self._events = registry.counter("wegent_room_events", "Events told to rooms")
@@ -101,6 +151,30 @@ class Rooms:
         for room, session in moved:
             room.add(session)
 
+    def follows(self, name: str) -> bool:
+        """Whether nothing that is told to the room anywhere is missed here."""
+        return self.relay is None or self.relay.follows(name)
+
+    async def follow(self, name: str) -> None:
+        """Hear from now on, and for a while, what other workers tell the room; raises `Overloaded`."""
+        if self.relay is not None:
+            await self.relay.follow(name)
+
+    async def reach(self, name: str, revision: int) -> None:
+        """Return when all that a task's room is told up to a revision has been told here; raises `Overloaded`."""
+        if self.relay is not None:
+            await self.relay.reach(name, revision)
+
+    def has_members(self, namespace: str, name: str) -> bool:
+        """Whether somebody here is in the room, and not only on the way in."""
+        room = self._rooms.get((namespace, name))
+        return room is not None and bool(room.live)
+
+    def mark(self, namespace: str, name: str, revision: int) -> None:
+        """The rows of a task have changed to this revision; all that its room is told of that has been told."""
+        if self.relay is not None:
+            self.relay.emit(Told(namespace, name, revision=revision))
+
     def emit(
         self,
         namespace: str,
@@ -110,33 +184,44 @@ class Rooms:
         *,
         revision: int | None = None,
         stream: StreamId | None = None,
+        row: int | None = None,
+        ends: EndingStatus | None = None,
+        measure: Measure | None = None,
         skip: Session | None = None,
         behind: str | None = None,
+        after: int | None = None,
     ) -> None:
-        """Tell the room of something. `revision` is the task's, where the event tells of a change of its rows;
-        `stream` the one whose start or ending it tells of.
+        """Tell the room of something, on every worker; see `Told` for what may be said of it.
 
         `skip` gets nothing; sessions that are joining get it after their ack, unless their ack says it already. Those
         that are joining the room `behind` get it after that ack, for it must not overtake what is held for them there.
         """
-        room = self._rooms.get((namespace, name))
-        if room is None:
+        told = Told(namespace, name, event, payload, revision, stream, row, ends, measure, behind, after, skip)
+        if self.relay is None:
+            self.emit_here(told)
+        else:
+            self.relay.emit(told)
+
+    def emit_here(self, told: Told) -> None:
+        """Tell the room's members on this worker, and nobody else."""
+        room = self._rooms.get((told.namespace, told.room))
+        if room is None or not told.event or room.overtaken(told):
             return
         self._events.value += 1
         room.turn += 1
-        emission = Emission(namespace, event, payload)
-        other = self._rooms.get((namespace, behind)) if behind is not None else None
+        emission = Emission(told.namespace, told.event, told.payload)
+        other = self._rooms.get((told.namespace, told.behind)) if told.behind is not None else None
         held = other.joining if other is not None else {}
         for wire, boxes in list(room.live.items()):
             frame = emission.spell(wire)
             for box, session in list(boxes.items()):  # one that overflows may leave at once
                 if session in held:
                     held[session].hold(emission, None)
-                elif session is not skip:
+                elif session is not told.skip:
                     box.put(frame)
         for session, joining in room.joining.items():
-            if session is not skip:
-                joining.hold(emission, revision, stream)
+            if session is not told.skip:
+                joining.hold(emission, told.revision, told.stream, begins=told.begins)
 
     def emit_chunk(self, namespace: str, name: str, replica: Replica, chunk: Chunk, render: Render) -> Delta | None:
         """Tell the room what a stream has just said; the replica holds it already (protocol law 1).
@@ -173,18 +258,23 @@ class Rooms:
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = Room(*key)
+            if self.relay is not None:
+                self.relay.entered(*key)
         session.rooms[name] = room
         return room
 
     def _sweep(self, room: Room) -> None:
         if not room.live and not room.joining:
             self._rooms.pop((room.namespace, room.name), None)
+            if self.relay is not None:
+                self.relay.left(room.namespace, room.name)
 
 
 class _Held(NamedTuple):
     item: Emission | CatchUp
     revision: int | None
     stream: StreamId | None
+    begins: bool = False
 
 
 class Joining:
@@ -248,12 +338,14 @@ class Joining:
             if self.room.joining.get(self.session) is self:
                 self._rooms.leave(self.session, self.room.name)
 
-    def hold(self, emission: Emission, revision: int | None, stream: StreamId | None = None) -> None:
-        """Keep a state event for after the ack."""
+    def hold(
+        self, emission: Emission, revision: int | None, stream: StreamId | None = None, *, begins: bool = False
+    ) -> None:
+        """Keep a state event for after the ack; `begins`: it is the stream's start."""
         if self.overflowed:
             return
         self._size += len(emission.spell(self.session.outbox.wire))
-        self._held.append(_Held(emission, revision, stream))
+        self._held.append(_Held(emission, revision, stream, begins))
         self.overflowed = self._size > HELD_LIMIT
 
     def miss(self, delta: Delta) -> None:
@@ -266,7 +358,7 @@ class Joining:
 
     def _keep(self, cursor: CatchUp) -> None:
         self._cursors[cursor.replica.stream] = cursor
-        self._held.append(_Held(cursor, cursor.replica.revision, cursor.replica.stream))
+        self._held.append(_Held(cursor, cursor.replica.revision, cursor.replica.stream, begins=True))
 
     def restart(self) -> None:
         """Forget what is held of the task's rows, which are about to be read anew."""
@@ -277,12 +369,20 @@ class Joining:
         self._forgot = True
         self.overflowed = False
 
-    def complete(self, revision: int, first: Sequence[Emission | CatchUp] = (), *, of: StreamId | None = None) -> None:
+    def complete(
+        self,
+        revision: int,
+        first: Sequence[Emission | CatchUp] = (),
+        *,
+        of: StreamId | None = None,
+        running: StreamId | None = None,
+    ) -> None:
         """Make the session a member. The ack must have been queued just before, with rows as of `revision`.
 
         `first` is queued at once; then the held events of a greater revision, and cursors of streams that began after
         it. What is not newer stands in the ack, as of now; where the ack and `first` tell only `of` one stream, that is
-        so of its subtask's attempts alone, and what is held of others is queued whatever its revision.
+        so of its subtask's attempts alone, and what is held of others is queued whatever its revision. They tell all
+        that `running` has said, so nothing held of that but its ending is queued.
         """
         current = self.room.joining.get(self.session) is self  # else it was put out of the room meanwhile
         if self._done or not current or not self.session.open:
@@ -293,6 +393,8 @@ class Joining:
         for item in first:
             self._queue(item)
         for held in self._held:
+            if held.begins and held.stream == running:
+                continue
             told = of is None or (held.stream is not None and held.stream.subtask_id == of.subtask_id)
             if held.revision is None or held.revision > revision or not told:
                 self._queue(held.item)

@@ -1,23 +1,29 @@
-"""The streams of this worker's runs: log first, then everybody who watches."""
+"""The streams that this worker writes, or follows for its viewers: log first, then everybody who watches."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from wegent.core.catchup import CatchUp, Chunk, Delta
-from wegent.core.errors import Sealed
-from wegent.core.model import CONTENT, Ending, Entry, Snapshot, StreamId, Text, Value
+from wegent.core.errors import OffsetMismatch, Sealed
+from wegent.core.model import CONTENT, Ending, EndingStatus, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.replica import Replica
 
 if TYPE_CHECKING:
     from wegent.core.ports.streamlog import StreamLog
     from wegent.core.rooms import Rooms
     from wegent.core.timers import Timers
+
+
+PIECE = 40_000
+"""Code points of one chunk of what was heard late; with four bytes each it fits a frame."""
+VALUES_SIZE = 200_000
+"""Characters of the values of one such chunk, about."""
 
 
 class Voice(ABC):
@@ -35,7 +41,11 @@ class Voice(ABC):
 
 
 class Streams:
-    """Replicas of the streams that this worker knows: its own runs', and for a while after their end."""
+    """Replicas of the streams that this worker knows, and for a while after their end: those it writes, and those of
+    others that somebody here views.
+
+    A stream is followed from `follow` to `unfollow`: its replica stays the same one, whoever writes it.
+    """
 
     def __init__(self, log: StreamLog, rooms: Rooms, timers: Timers, voice: Voice, *, keep: float = 60.0) -> None:
         self._log = log
@@ -46,6 +56,8 @@ class Streams:
         self._voice = voice
         self._keep = keep
         self._replicas: dict[StreamId, Replica] = {}
+        self._own: set[StreamId] = set()
+        self._followed: set[StreamId] = set()
         self._latest: dict[Replica, Delta | None] = {}
         """What was told last of a stream, if more can be joined to it."""
 
@@ -54,9 +66,12 @@ class Streams:
 
     def open(self, stream: StreamId, revision: int) -> Replica:
         """Begin a stream that this worker will write; `revision` is the task's at the attempt's start."""
-        replica = self._log.replica(stream) if self.local else Replica(stream)
+        if self.local:
+            replica = self._log.replica(stream)
+        else:
+            replica = self._replicas.get(stream) or Replica(stream)
         replica.revision = revision
-        return self._keep_copy(replica, new=True)
+        return self._write(replica, new=True)
 
     async def recall(self, stream: StreamId, revision: int, snapshot: Snapshot) -> Replica:
         """The same for one that has been written before, of which the store has `snapshot` and the log maybe more."""
@@ -64,13 +79,36 @@ class Streams:
             await self._log.restore(stream, snapshot)
         if self.local:
             return self.open(stream, revision)
-        found = await self._log.read(stream)
-        return self._keep_copy(Replica.of(stream, found or snapshot, revision))
+        found = await self._log.read(stream) or snapshot
+        replica = self._replicas.get(stream)
+        if replica is None:
+            return self._write(Replica.of(stream, found, revision))
+        self.hear(stream, whole(found))
+        return self._write(replica)
 
-    def _keep_copy(self, replica: Replica, *, new: bool = False) -> Replica:
+    def _write(self, replica: Replica, *, new: bool = False) -> Replica:
         self._replicas[replica.stream] = replica
+        self._own.add(replica.stream)
         self._log.hold(replica, new=new)
         return replica
+
+    def written(self) -> set[int]:
+        """The tasks of which this worker writes a stream that has not ended."""
+        return {stream.task_id for stream in self._own if self.running(stream)}
+
+    def room_of(self, task_id: int) -> str:
+        """The name of the room that hears the streams of a task."""
+        return self._voice.room(task_id)[1]
+
+    def running(self, stream: StreamId) -> bool:
+        """Whether the stream is known here and has not ended."""
+        replica = self._replicas.get(stream)
+        return replica is not None and replica.ending is None
+
+    def told(self, stream: StreamId) -> bool:
+        """Whether it is known here, and who is in the room is told what it says."""
+        replica = self._replicas.get(stream)
+        return replica is not None and not replica.muted
 
     async def kept(self, stream: StreamId) -> Snapshot | None:
         """What a shared log has of a stream that some other worker wrote; None where the log is this worker's memory.
@@ -82,6 +120,17 @@ class Streams:
             await trio.lowlevel.checkpoint()
             return None
         return await self._log.read(stream)
+
+    async def missing(self, stream: StreamId) -> list[Entry]:
+        """What the log has of a stream beyond this worker's copy, if it has anything.
+
+        Raises:
+            BrokerAway: the log does not answer.
+        """
+        known = self._replicas.get(stream)
+        since = {} if known is None else known.lengths()
+        found = await self._log.read(stream, since)
+        return [] if found is None else whole(found, since)
 
     def get(self, stream: StreamId) -> Replica | None:
         """The stream as far as this worker knows it."""
@@ -126,10 +175,87 @@ class Streams:
         values: Sequence[Value],
         *,
         gathered: bool = False,
+        known: Mapping[str, int] | None = None,
     ) -> None:
+        if replica.muted:
+            return
         namespace, room = self._voice.room(replica.stream.task_id)
-        chunk = Chunk(replica.stream, placed, tuple(values), replica.length(), gathered)
+        length = replica.length() if known is None else known.get(CONTENT, 0)
+        lengths = None if known is None else dict(known)
+        chunk = Chunk(replica.stream, placed, tuple(values), length, gathered, lengths)
         self._latest[replica] = self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
+
+    def hear(self, stream: StreamId, entries: Sequence[Entry]) -> bool:
+        """Take in what the log has got from another worker, and tell what is new of it; what is there is skipped.
+
+        A stream that nobody has told the start of is muted. False: something before the entries is missing.
+        """
+        replica = self._replicas.get(stream)
+        if replica is None:
+            replica = self._replicas[stream] = Replica(stream)
+            replica.muted = True
+        if replica.ending is not None or not entries:
+            return True
+        lengths, values = replica.lengths(), replica.newer(entries)
+        try:
+            replica.apply(entries)
+        except OffsetMismatch:
+            return False
+        self._tell_more(replica, lengths, values)
+        return True
+
+    def _tell_more(self, replica: Replica, lengths: Mapping[str, int], values: Sequence[Value]) -> None:
+        """Tell what a replica has beyond `lengths`, in pieces that fit a frame."""
+        if replica.muted:
+            return
+        known = {channel: lengths.get(channel, 0) for channel in replica.texts}
+        for channel, length in replica.lengths().items():
+            for start in range(known[channel], length, PIECE):
+                text = replica.text(channel, start, start + PIECE)
+                latest = self._latest.get(replica)
+                if latest is None or not latest.join(channel, text):
+                    self._tell(replica, {channel: (start, text)}, (), known=known)
+                known[channel] = start + len(text)
+        for group in _groups(values):
+            self._tell(replica, {}, group, known=known)
+
+    def mute(self, stream: StreamId) -> None:
+        """Tell nobody of it until `meet`."""
+        if (replica := self._replicas.get(stream)) is not None:
+            replica.muted = True
+            self._latest.pop(replica, None)
+
+    def meet(self, stream: StreamId, revision: int, known: Sequence[Entry] = ()) -> None:
+        """Its start was told at this revision: what it has said is told now, but for what is `known` to all."""
+        replica = self._replicas.get(stream)
+        if replica is None:
+            replica = self._replicas[stream] = Replica(stream, revision)
+            replica.muted = True
+        if known:
+            self.hear(stream, known)
+        if replica.muted:
+            replica.muted = False
+            replica.revision = replica.revision or revision
+            if not known:
+                self._tell_more(replica, {}, list(replica.values.values()))
+
+    def over(self, stream: StreamId, status: EndingStatus) -> None:
+        """Its ending was told."""
+        replica = self._replicas.get(stream)
+        if replica is not None and replica.ending is None:
+            replica.ending = Ending(status)
+            self._latest.pop(replica, None)
+            self._timers.after(self._keep, lambda: self._forget(replica))
+
+    def follow(self, stream: StreamId) -> None:
+        """Somebody here views it."""
+        self._followed.add(stream)
+
+    def unfollow(self, stream: StreamId) -> None:
+        """Nobody does any more; a copy of what others write is dropped."""
+        self._followed.discard(stream)
+        if stream not in self._own and (replica := self._replicas.get(stream)) is not None:
+            self._forget(replica)
 
     async def end(self, replica: Replica, ending: Ending) -> None:
         """Seal the log; the replica stays for those who are still reading it."""
@@ -140,14 +266,18 @@ class Streams:
         await self._log.end(stream, ending, keep=self._keep)
 
     def discard(self, replica: Replica) -> None:
-        """Forget a stream whose attempt is no longer this worker's."""
-        self._forget(replica)
+        """Write a stream no more whose attempt is no longer this worker's."""
+        self._own.discard(replica.stream)
+        if replica.stream not in self._followed:
+            self._forget(replica)
         self._log.forget(replica.stream)
 
     def _forget(self, replica: Replica) -> None:
         self._latest.pop(replica, None)
         if self._replicas.get(replica.stream) is replica:
             del self._replicas[replica.stream]
+            self._own.discard(replica.stream)
+            self._followed.discard(replica.stream)
 
     def cursor(self, replica: Replica, *, offset: int) -> CatchUp:
         """Everything of a stream from the content offset on: other channels whole, all values (protocol §3, resume)."""
@@ -170,3 +300,24 @@ def _placed(
     entries: list[Entry] = [Text(channel, offset, delta) for channel, (offset, delta) in placed.items()]
     entries.extend(values)
     return placed, entries
+
+
+def whole(snapshot: Snapshot, since: Mapping[str, int] | None = None) -> list[Entry]:
+    """All that a snapshot holds, read from `since` on, as entries."""
+    since = since or {}
+    texts = [Text(channel, since.get(channel, 0), text) for channel, text in snapshot.texts.items() if text]
+    return [*texts, *snapshot.values]
+
+
+def _groups(values: Sequence[Value]) -> Iterator[list[Value]]:
+    group: list[Value] = []
+    size = 0
+    for value in values:
+        weight = len(repr(value.data))
+        if group and size + weight > VALUES_SIZE:
+            yield group
+            group, size = [], 0
+        group.append(value)
+        size += weight
+    if group:
+        yield group

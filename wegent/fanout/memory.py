@@ -21,7 +21,7 @@ class MemoryBus:
     """What the fan-outs of one process share: one bus carries the workers of a test, or the only worker there is."""
 
     def __init__(self) -> None:
-        self.subscriptions: set[_MemorySubscription] = set()
+        self.subscriptions: dict[_MemorySubscription, None] = {}
 
 
 class MemoryFanout(Fanout):
@@ -54,11 +54,11 @@ class MemoryFanout(Fanout):
     async def subscribe(self) -> AsyncIterator[Subscription]:
         """A subscription, closed with its block."""
         subscription = _MemorySubscription(self)
-        self._bus.subscriptions.add(subscription)
+        self._bus.subscriptions[subscription] = None
         try:
             yield subscription
         finally:
-            self._bus.subscriptions.discard(subscription)
+            del self._bus.subscriptions[subscription]
 
     def _hand(self, message: Message, size: int) -> None:
         for subscription in self._bus.subscriptions:
@@ -133,6 +133,10 @@ class MemoryStreamLog(StreamLog):
     def forget(self, stream: StreamId) -> None:
         """Drop the stream."""
         self._streams.pop(stream, None)
+
+    def clear(self) -> None:
+        """Drop all streams."""
+        self._streams.clear()
 
 
 def missing(replica: Replica, snapshot: Snapshot) -> list[Entry]:

@@ -58,7 +58,16 @@ class ChatServices:
 
 def chat_namespace(services: ChatServices) -> Namespace:
     """The namespace with all of its handlers."""
-    chat = Namespace(CHAT, convert=convert, authenticate=authenticator(services.auth))
+    check = authenticator(services.auth)
+
+    async def authenticate(payload: Any) -> Principal:
+        principal = await check(payload)
+        await services.rooms.follow(
+            user_room(principal.user_id)
+        )  # so that the session misses nothing from its first moment
+        return principal
+
+    chat = Namespace(CHAT, convert=convert, authenticate=authenticate)
 
     @chat.connected
     def connected(session: Session) -> None:

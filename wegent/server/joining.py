@@ -10,7 +10,7 @@ from attrs import frozen
 from wegent.core.catchup import CatchUp, Emission
 from wegent.core.clock import Clock
 from wegent.core.errors import AccessDenied, NotFound, Overloaded
-from wegent.core.model import Principal, Snapshot, StreamId, Value
+from wegent.core.model import Principal, Snapshot, StreamId
 from wegent.core.namespaces import Ack
 from wegent.core.replica import Replica
 from wegent.core.rooms import Joining as RoomJoining
@@ -60,15 +60,26 @@ class Joining:
         def read(unit: Unit) -> View:
             return _view(unit, session.principal, payload)
 
+        await self._follow(session.principal, payload.task_id)
         with self._rooms.join(session, task_room(payload.task_id)) as joining:
-            view = await self._read(joining, read)
+            view = await self._read(joining, read, lambda view: view.revision)
             ack(self._ack(view))
-            joining.complete(view.revision)
+            joining.complete(view.revision, running=None if view.active is None else _stream(view.active))
 
-    async def _read(self, joining: RoomJoining, read: Callable[[Unit], T]) -> T:
-        """Read, and again if more came meanwhile than is held for one who joins."""
+    async def _follow(self, principal: Principal, task_id: int) -> None:
+        """Hear what other workers tell of the task before its rows are read, if it is open to who asks."""
+        room = task_room(task_id)
+        if not self._rooms.follows(room):
+            await self._store.read(lambda unit: readable_task(unit, principal, task_id))
+            await self._rooms.follow(room)
+
+    async def _read(self, joining: RoomJoining, read: Callable[[Unit], T], revision_of: Callable[[T], int]) -> T:
+        """Read, and again if more came meanwhile than is held for one who joins. All up to the revision that was read
+        has been told to the room then.
+        """
         for _ in range(RESTARTS):
             found = await self._store.read(read)
+            await self._rooms.reach(joining.room.name, revision_of(found))
             if joining.room.name not in joining.session.rooms:
                 message = "you were put out of this task while you joined it"
                 raise AccessDenied(message)
@@ -99,10 +110,11 @@ class Joining:
             if row is None or row.deleted or row.task_id != task.id or row.role != Role.ASSISTANT:
                 message = f"task {task.id} has no answer {payload.subtask_id}"
                 raise NotFound(message)
-            return task.revision, row, _kept(row) if is_terminal(row) else None
+            return task.revision, row, payloads.row_snapshot(row) if is_terminal(row) else None
 
+        await self._follow(session.principal, payload.task_id)
         with self._rooms.join(session, task_room(payload.task_id)) as joining:
-            revision, row, kept = await self._read(joining, read)
+            revision, row, kept = await self._read(joining, read, lambda found: found[0])
             replica = self._replica(revision, row, kept)
             same = payload.attempt in (None, row.attempt)
             offset = payload.offset if same and replica is not None and payload.offset <= replica.length() else 0
@@ -112,14 +124,16 @@ class Joining:
                 first.append(self._streams.cursor(replica, offset=offset))
             if is_terminal(row):
                 first.append(Emission(CHAT, *payloads.ending_event(row, payloads.row_ending(row))))
-            joining.complete(revision, first, of=_stream(row))
+            running = None if replica is None else replica.stream
+            joining.complete(revision, first, of=_stream(row), running=running)
 
     def _replica(self, revision: int, row: Subtask, kept: Snapshot | None) -> Replica | None:
         """What the row's attempt has said; nothing where it began after the row was read: then its start is held."""
         if kept is not None:
             return Replica.of(_stream(row), kept)
         replica = self._streams.get(_stream(row))
-        return replica if replica is not None and replica.revision <= revision else None
+        begun = replica is not None and not replica.muted and replica.revision <= revision
+        return replica if begun else None
 
     async def history(self, principal: Principal, payload: HistorySync) -> HistorySyncAck:
         """A page of messages, oldest first; without bounds the newest."""
@@ -179,15 +193,3 @@ def _after_message(unit: Unit, task_id: int, after: int, limit: int) -> tuple[li
     for row in (*unit.unfinished(task_id), *([newest] if newest is not None else [])):
         wanted.setdefault(row.id, row)
     return sorted(wanted.values(), key=lambda row: row.message_id), more
-
-
-def _kept(row: Subtask) -> Snapshot:
-    values = tuple(
-        Value(str(data.get("id", index)), int(data.get("version", 1)), _kind(data), data)
-        for index, data in enumerate(row.values)
-    )
-    return Snapshot({"content": row.content, "thinking": row.thinking}, values, ending=payloads.row_ending(row))
-
-
-def _kind(data: Any) -> str:
-    return "block" if "id" in data else "app" if "previewUrl" in data else "progress"

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from wegent.codec import CodecError, convert
-from wegent.core.model import CONTENT, THINKING, Ending, EndingStatus, Value
+from wegent.core.model import CONTENT, THINKING, Ending, EndingStatus, Snapshot, Value
 from wegent.core.replica import Replica
 from wegent.core.text import fit
 from wegent.protocol.blocks import App, Block
@@ -268,6 +268,21 @@ def task_status(task: Task) -> TaskStatus:
         updated_at=task.updated_at,
         completed_at=task.completed_at,
     )
+
+
+def row_snapshot(row: Subtask) -> Snapshot:
+    """All that a terminal row's attempt has said."""
+    values = tuple(Value(_key(data), int(data.get("version", 1)), _kind(data), data) for data in row.values)
+    return Snapshot({CONTENT: row.content, THINKING: row.thinking}, values, ending=row_ending(row))
+
+
+def _key(data: Mapping[str, Any]) -> str:
+    """As the log names it."""
+    return f"block:{data['id']}" if "id" in data else _kind(data)
+
+
+def _kind(data: Mapping[str, Any]) -> str:
+    return "block" if "id" in data else "app" if "previewUrl" in data else "progress"
 
 
 def replica_content(replica: Replica) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from wegent.core.kernel import Worker
 from wegent.core.namespaces import Namespace, Namespaces
 from wegent.core.ports.auth import Auth
 from wegent.core.ports.executor import Executor
+from wegent.core.ports.fanout import Fanout
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.relay import Relay
 from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunLimits, Runs
@@ -37,6 +39,7 @@ from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.editing import Editing
 from wegent.server.evicting import Evictions
+from wegent.server.implied import StoreRows, decode_told, encode_told
 from wegent.server.joining import Joining
 from wegent.server.members import Members
 from wegent.server.owners import Lapses
@@ -131,7 +134,7 @@ class ChatPlugin(Plugin):
     """`/chat`, and the runs behind it."""
 
     name = "chat"
-    requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Auth)
+    requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Fanout, Auth)
     wants: ClassVar[tuple[type[Any], ...]] = (Executor, ContextProvider)
     provides: ClassVar[tuple[type[Any], ...]] = (
         Namespaces,
@@ -162,6 +165,8 @@ class ChatPlugin(Plugin):
         await deps.one(Store).write(add_defaults)
         await work.reaper.recover()  # the data folder is locked: no other worker is alive
         async with trio.open_nursery() as nursery:
+            if work.relay is not None:
+                await nursery.start(work.relay.serve)
             await nursery.start(work.runs.serve)
             await nursery.start(work.remote.serve)
             await work.remote.recover()
@@ -184,6 +189,7 @@ class _Work:
 
     teller: Teller
     streams: Streams
+    relay: Relay | None
     queue: Queue
     skills: Skills
     runs: Runs
@@ -209,6 +215,7 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
     return _Work(
         teller,
         streams,
+        _relay(deps, streams),
         queue,
         skills,
         runs,
@@ -227,6 +234,18 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
             token_of=None if tokens is None else tokens.run_token,
         ),
     )
+
+
+def _relay(deps: Deps, streams: Streams) -> Relay | None:
+    """Where several workers share a log, rooms reach over all of them."""
+    rooms = deps.one(Rooms)
+    if not streams.local:
+        rows = StoreRows(deps.one(Store))
+        rooms.relay = relay = Relay(
+            deps.one(Fanout), rooms, streams, rows, deps.one(Registry), encode=encode_told, decode=decode_told
+        )
+        return relay
+    return None
 
 
 def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[Provision]:

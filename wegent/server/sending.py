@@ -117,12 +117,11 @@ class Sending:
 
     def tell(self, sent: Sent, ack: Callable[[ChatSendAck], None], session: Session | None = None) -> None:
         """What follows a commit, for all but the connection it came from."""
+        if sent.created and not sent.repeat:
+            self._teller.created(sent.view)
+        ack(sent.ack)  # before anything of the room: what was held for others may go out with the message
         if not sent.repeat:
-            if sent.created:
-                self._teller.created(sent.view)
             self._teller.said(sent.message, skip=session)
-        ack(sent.ack)
-        if not sent.repeat:
             self._teller.stopped(sent.stopping, sent.view)
             reach(self._stop, sent.stopping)
             self._updates.unread(sent.view.task, sent.unread)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from wegent.core.catchup import Chunk
-from wegent.core.model import CONTENT, THINKING, Job, StreamId
+from wegent.core.model import CONTENT, THINKING, EndingStatus, Job, StreamId
 from wegent.core.ports.runbook import Finished
 from wegent.core.replica import Replica
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunListener
 from wegent.core.sessions import Session
 from wegent.core.streams import Voice
+from wegent.core.told import Measure
 from wegent.server import payloads
 from wegent.server.claiming import Claimed
-from wegent.server.order import Order
 from wegent.server.records import Subtask
 from wegent.server.status import TaskView, is_terminal
 
@@ -63,14 +63,60 @@ class ChatVoice(Voice):
         return "chat:chunk", payload
 
 
+class About(TypedDict, total=False):
+    """What `Rooms.emit` is told of a row."""
+
+    namespace: Required[str]
+    name: Required[str]
+    event: Required[str]
+    payload: Required[Any]
+    revision: int
+    row: int
+    stream: StreamId
+    ends: EndingStatus
+    measure: Measure
+
+
+def message_told(row: Subtask) -> About:
+    """Somebody said something."""
+    return {**_about(row), "event": "chat:message", "payload": payloads.chat_message(row)}
+
+
+def start_told(row: Subtask) -> About:
+    """An attempt begins."""
+    return {**_of_run(row), "event": "chat:start", "payload": payloads.chat_start(row)}
+
+
+def ending_told(row: Subtask) -> About:
+    """An attempt has ended; the row says how, and all that it said."""
+    ending = payloads.row_ending(row)
+    event, payload = payloads.ending_event(row, ending)
+    measure = Measure.of(payloads.row_snapshot(row))
+    return {**_of_run(row), "event": event, "payload": payload, "ends": ending.status, "measure": measure}
+
+
+def _about(row: Subtask) -> About:
+    return {
+        "namespace": CHAT,
+        "name": task_room(row.task_id),
+        "event": "",
+        "payload": None,
+        "revision": row.revision,
+        "row": row.id,
+    }
+
+
+def _of_run(row: Subtask) -> About:
+    return {**_about(row), "stream": StreamId(row.task_id, row.id, row.attempt)}
+
+
 class Teller(RunListener):
     """Turns committed changes into events, each in the plain step after its commit."""
 
-    __slots__ = ("_order", "_rooms", "after_ending", "on_run")
+    __slots__ = ("_rooms", "after_ending", "on_run")
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._order: Order[int] = Order()
         self.after_ending: Callable[[], None] | None = None
         self.on_run: Callable[[Subtask], None] | None = None
         """Hears of rows whose run began or ended."""
@@ -78,7 +124,7 @@ class Teller(RunListener):
     def started(self, job: Job) -> None:
         """`chat:start`, then `task:status`."""
         claimed: Claimed = job.about
-        self._of_run(claimed.row, "chat:start", payloads.chat_start(claimed.row))
+        self._rooms.emit(**start_told(claimed.row))
         self.status(claimed.view)
         self._note(claimed.row)
 
@@ -107,8 +153,7 @@ class Teller(RunListener):
         """The endings of those rows that have become terminal, then how the task stands."""
         for row in rows:
             if is_terminal(row):
-                event, payload = payloads.ending_event(row, payloads.row_ending(row))
-                self._of_run(row, event, payload)
+                self._rooms.emit(**ending_told(row))
         self.status(view)
         for row in rows:
             self._note(row)
@@ -118,15 +163,11 @@ class Teller(RunListener):
             self.on_run(row)
 
     def status(self, view: TaskView) -> None:
-        """How a task stands, to all that see it; nothing where something newer has been told.
-
-        What a run begins with is told a moment after its commit, so that others may come in between.
-        """
-        if not self._order.admits(view.task.id, view.task.revision):
-            return
-        payload = payloads.task_status(view.task)
+        """How a task stands, to all that see it."""
+        payload, room, revision = payloads.task_status(view.task), task_room(view.task.id), view.task.revision
+        self._rooms.mark(CHAT, room, revision)
         for user_id in view.audience:
-            self._rooms.emit(CHAT, user_room(user_id), "task:status", payload, behind=task_room(view.task.id))
+            self._rooms.emit(CHAT, user_room(user_id), "task:status", payload, behind=room, after=revision)
 
     def created(self, view: TaskView) -> None:
         """A task is new to its owner."""
@@ -134,15 +175,4 @@ class Teller(RunListener):
 
     def said(self, row: Subtask, *, skip: Session | None) -> None:
         """Somebody said something, to all viewers but the connection it came from."""
-        self._rooms.emit(
-            CHAT,
-            task_room(row.task_id),
-            "chat:message",
-            payloads.chat_message(row),
-            revision=row.revision,
-            skip=skip,
-        )
-
-    def _of_run(self, row: Subtask, event: str, payload: Any) -> None:
-        stream = StreamId(row.task_id, row.id, row.attempt)
-        self._rooms.emit(CHAT, task_room(row.task_id), event, payload, revision=row.revision, stream=stream)
+        self._rooms.emit(**message_told(row), skip=skip)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import trio
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from wegent.core.clock import Clock
 from wegent.core.errors import RunFailed, StoreAway
@@ -19,6 +19,7 @@ from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.ports.store import Unit
 from wegent.storage.memory import MemoryStore
 from wegent.testing import scripted
+from wegent.testing.faulty_fanout import Rates
 from wegent.testing.scripted import ScriptedExecutor, Step, Written
 
 T = TypeVar("T")
@@ -42,7 +43,11 @@ PIECES = (
 
 @frozen
 class Plan:
-    """What a story is made of. Seconds are virtual."""
+    """What a story is made of. Seconds are virtual.
+
+    `workers` share the store, the log and a fan-out that suffers by `rates`; `crashes` of them happen, and `outages` of
+    what they share but the store.
+    """
 
     clients: int = 3
     actions: int = 12
@@ -52,6 +57,33 @@ class Plan:
     distant_log: bool = False
     slow_store: float = 0.2
     pause: float = 0.05
+    workers: int = 1
+    rates: Rates = field(factory=Rates)
+    crashes: int = 0
+    outages: int = 0
+
+
+def fleet_plan(rng: random.Random) -> Plan:
+    """What most stories of several workers are made of."""
+    share = rng.choice([0.0, 0.05, 0.2])
+    rates = Rates(
+        lost=share,
+        again=rng.choice([0.0, 0.1]),
+        late=rng.choice([0.0, 0.3]),
+        lateness=rng.choice([0.02, 0.5]),
+        cut=rng.choice([0.0, 0.02]),
+    )
+    crashes = rng.choice([0, 0, 1, 2])
+    return evolve(
+        random_plan(rng),
+        clients=rng.randrange(2, 6),
+        store_away=0.0,
+        distant_log=False,
+        workers=rng.randrange(2, 5),
+        rates=rates,
+        crashes=crashes,
+        outages=0 if crashes else rng.choice([0, 0, 1]),  # who loses a worker and the log at once loses text
+    )
 
 
 def random_plan(rng: random.Random) -> Plan:

@@ -26,6 +26,7 @@ from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.auth import Auth
 from wegent.core.ports.executor import Executor
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.relay import Relay
 from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
 from wegent.core.runs import RunLimits, Runs
@@ -109,9 +110,10 @@ class Application:
         lapses: Lapses | None = None,
         max_concurrent: int = 50,
         device_limits: DeviceLimits | None = None,
+        owner: str = "worker-1",
     ) -> None:
         self.executor = executor
-        self.owner = "worker-1"
+        self.owner = owner
         self.run_limits = run_limits or RunLimits()
         self.outbox_limits = outbox_limits or OutboxLimits()
         self.max_concurrent = max_concurrent
@@ -124,6 +126,7 @@ class Application:
         self.log = self.make_log()
         self.teller = self.make_teller()
         self.streams = self.make_streams()
+        self.relay = self.rooms.relay = self.make_relay()
         self.book = StoreRunBook(self.store, self.clock, job_of)
         self.queue = Queue(self.book, self.registry)
         self.skills = Skills(self.store, self.rooms)
@@ -180,6 +183,10 @@ class Application:
     def make_streams(self) -> Streams:
         """The streams of this worker."""
         return Streams(self.log, self.rooms, self.timers, ChatVoice())
+
+    def make_relay(self) -> Relay | None:
+        """What makes rooms reach over workers; this one is the only one."""
+        return None
 
     def make_runs(self, executors: Mapping[str, Executor]) -> Runs:
         """The runs of this worker."""
@@ -247,6 +254,8 @@ class Application:
             self.auth.add(name, user_id)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
+            if self.relay is not None:
+                await nursery.start(self.relay.serve)
             await nursery.start(self.runs.serve)
             await nursery.start(self.remote.serve)
             await self.remote.recover()
@@ -264,7 +273,11 @@ class Application:
         team = unit.kind_named("Team", "default", "assistant", user_id=None)
         assert team is not None
         self.team_id = team.id
-        self.users = {name: unit.add_user(name, password_hash=None).id for name in USERS}
+        found = {name: unit.user_named(name) for name in USERS}
+        self.users = {
+            name: user.id if user is not None else unit.add_user(name, password_hash=None).id
+            for name, user in found.items()
+        }
 
     async def client(self, name: str = "alice", *, limits: OutboxLimits | None = None) -> MemoryClient:
         """A connected client of that user."""
@@ -278,6 +291,11 @@ class Application:
         return MemoryClient(
             self.sessions, self.namespace, self._nursery, token=name, limits=limits or self.outbox_limits
         )
+
+    def take(self, client: MemoryClient) -> None:
+        """A client of another worker connects to this one from now on."""
+        assert self._nursery is not None
+        client.move(self.sessions, self.namespace, self._nursery)
 
     def new_device(self, token: str) -> MemoryClient:
         """A client of the devices' namespace that has not connected yet."""

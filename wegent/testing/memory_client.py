@@ -79,8 +79,14 @@ class MemoryClient:
         self._wire = JsonWire()
         self._ids = count(1)
         self._pending: dict[int, _Pending] = {}
-        self._connections = 0
+        self.connections = 0
+        """How many there have been; the present one's number."""
         self._changed = trio.Event()
+
+    def move(self, sessions: Sessions, namespace: Namespace, nursery: trio.Nursery) -> None:
+        """Connect to another worker from now on; a connection that there is ends."""
+        self.disconnect()
+        self._sessions, self._namespace, self._nursery = sessions, namespace, nursery
 
     @property
     def connected(self) -> bool:
@@ -95,8 +101,8 @@ class MemoryClient:
             WegentError: the server refused it.
         """
         self.disconnect()
-        self._connections += 1
-        number = self._connections
+        self.connections += 1
+        number = self.connections
         connection = MemoryConnection(
             self._sessions, self._namespace, self._wire, self._limits, lambda frame: self._receive(number, frame)
         )
@@ -150,7 +156,7 @@ class MemoryClient:
         return pending.answer
 
     def _receive(self, connection: int, data: bytes) -> None:
-        if connection != self._connections or self.connection is None:
+        if connection != self.connections or self.connection is None:
             return
         message = codec.decode(data)
         if "ack" in message:

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 from trio._core import _run as trio_run
 
+from wegent.core.errors import WegentError
 from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.streamlog import StreamLog
 from wegent.core.runs import RunLimits
@@ -54,7 +55,7 @@ async def _tell(app: Application, story: Story, rng: random.Random, plan: Plan) 
     if not plan.store_away:  # a commit in doubt may be told of by nobody, until somebody joins
         compare_clients(world, [actor for actor in actors if actor.viewer.synced], "as it came")
     for actor in actors:
-        await _recover(actor)
+        await recover(actor)
     judge_frames(world, actors, "after a last join")
     compare_clients(world, actors, "after a last join")
     _look_inside(app, story)
@@ -73,16 +74,18 @@ async def _come_to_rest(app: Application, task_id: int, story: Story) -> None:
         story.complain(f"after 300 s there is no ending of {stuck}; {len(app.runs)} runs are at work")
 
 
-async def _recover(actor: Actor) -> None:
+async def recover(actor: Actor) -> None:
+    """Be connected, and have all that there is."""
     for _ in range(20):
         try:
             if not actor.client.connected:
+                actor.world.place(actor.client)
                 await actor.client.connect()
             await actor.viewer.join()
             while await actor.viewer.recover():
                 await actor.settle()
             await actor.settle()
-        except ConnectionLost:
+        except (ConnectionLost, WegentError):
             continue
         return
     actor.world.story.complain(f"{actor.name} cannot stay connected")

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from wegent.core.errors import WegentError
 from wegent.protocol.status import IfRunning
 from wegent.server.records import Subtask
 from wegent.testing.chaos import Plan
@@ -61,6 +62,9 @@ class World:
     def answers(self) -> list[Subtask]:
         """The task's ASSISTANT rows."""
         return [row for row in self.app.rows(self.task_id) if row.role == "ASSISTANT"]
+
+    def place(self, client: MemoryClient) -> None:
+        """A client is about to connect: where there are several workers, to any of them."""
 
     def note(self, actor: Actor, what: str) -> None:
         """Keep a line of what happened, to be shown with a complaint."""
@@ -129,7 +133,7 @@ class Actor:
             try:
                 await act()
                 await self.viewer.recover()
-            except ConnectionLost:
+            except (ConnectionLost, WegentError):  # the worker is gone, or refuses the connection
                 pass
 
     async def send(self) -> None:
@@ -162,6 +166,7 @@ class Actor:
         """Lose the connection, stay away for a while, come back."""
         self.client.disconnect()
         await trio.sleep(self.rng.choice([0.0, 0.01, 1.0, 5.0]))
+        self.world.place(self.client)
         await self.client.connect()
         if self.rng.random() < 0.8:
             await self.viewer.join()
