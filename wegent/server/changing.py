@@ -78,7 +78,7 @@ class Changing:
         self._teller.stopped(deleted.ended, deleted.view)
         for user_id in deleted.view.audience:
             self._evictions.evict(task_id, user_id)
-            self._updates.gone(task_id, user_id)
+            self._updates.gone(deleted.view.task, user_id)
         for row in deleted.ended:
             self._stop(row.id, row.attempt)
 

@@ -138,7 +138,7 @@ class Members:
             self._updates.created(task, user_id)
         if changed.gone is not None:
             self._evictions.evict(task.id, changed.gone)
-            self._updates.gone(task.id, changed.gone)
+            self._updates.gone(task, changed.gone)
         self._updates.members(changed.view, changed.members)
         self._teller.status(changed.view)
         return changed

@@ -39,9 +39,9 @@ class Updates:
         if self._order.admits(("members", view.task.id, 0), view.task.revision):
             self._tell_all(view, TaskUpdated(task_id=view.task.id, members=tuple(members)))
 
-    def gone(self, task_id: int, user_id: int) -> None:
-        """A task is no more, for this user."""
-        self._tell(user_id, task_id, TASK_UPDATED, TaskUpdated(task_id=task_id, deleted=True))
+    def gone(self, task: Task, user_id: int) -> None:
+        """A task is no more, for this user; how it stood before is not told after this."""
+        self._tell(user_id, task.id, TASK_UPDATED, TaskUpdated(task_id=task.id, deleted=True), after=task.revision)
 
     def unread(self, task: Task, counts: Iterable[Unread]) -> None:
         """How much each of these users has not read, as of the task's revision."""
@@ -58,5 +58,5 @@ class Updates:
         for user_id in view.audience:
             self._tell(user_id, view.task.id, TASK_UPDATED, payload)
 
-    def _tell(self, user_id: int, task_id: int, event: str, payload: Any) -> None:
-        self._rooms.emit(CHAT, user_room(user_id), event, payload, behind=task_room(task_id))
+    def _tell(self, user_id: int, task_id: int, event: str, payload: Any, *, after: int | None = None) -> None:
+        self._rooms.emit(CHAT, user_room(user_id), event, payload, behind=task_room(task_id), after=after)
