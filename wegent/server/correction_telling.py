@@ -19,8 +19,7 @@ from wegent.protocol.events import (
 from wegent.protocol.tasks import SyncRequired
 from wegent.server.ports.corrector import CorrectionVoice, ToCorrect
 from wegent.server.records import Subtask
-from wegent.server.status import TaskView
-from wegent.server.telling import CHAT, task_room, user_room
+from wegent.server.telling import CHAT, task_room
 
 CORRECTION = "correction"
 """The key of an answer's `result` that holds its correction."""
@@ -74,11 +73,9 @@ class CorrectionTeller:
         payload = correction.CorrectionError(task_id=of.task_id, subtask_id=subtask_id, error=error)
         self._tell(of.task_id, CORRECTION_ERROR, payload, revision)
 
-    def changed(self, seen: TaskView) -> None:
-        """One is gone, which no event tells: whoever views the task is to join it again."""
-        scope = task_room(seen.task.id)
-        for user_id in seen.audience:
-            self._rooms.emit(CHAT, user_room(user_id), SYNC_REQUIRED, SyncRequired(scope=scope), behind=scope)
+    def gone(self, row: Subtask) -> None:
+        """One that was kept is no more, which no event tells: whoever views the task is to join it again."""
+        self._tell(row.task_id, SYNC_REQUIRED, SyncRequired(scope=task_room(row.task_id)), row.revision)
 
     def _tell(self, task_id: int, event: str, payload: Any, revision: int | None = None) -> None:
         self._rooms.emit(CHAT, task_room(task_id), event, payload, revision=revision)

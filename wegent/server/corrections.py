@@ -34,7 +34,7 @@ from wegent.server.correction_telling import CORRECTION, CorrectionTeller, Voice
 from wegent.server.ports.corrector import Corrector, ToCorrect
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
-from wegent.server.status import TaskView, settle, view
+from wegent.server.status import TaskView, settle
 from wegent.server.teams import model_named
 from wegent.server.telling import Teller
 
@@ -197,25 +197,32 @@ class Corrections:
             except Overloaded:
                 await trio.sleep(AGAIN_AFTER)
             else:
-                if row is not None:
-                    self._telling.done(row, result)
+                self._telling.done(row, result)
                 return
         self._telling.error(begun.asked, "the database is away, so that the correction could not be kept")
 
     async def _fail(self, begun: Begun, error: str) -> None:
         try:
             row = await self._store.write(lambda unit: self._put(unit, begun, None))
-        except (NotFound, Overloaded):
-            row = None
-        self._telling.error(begun.asked, error, revision=None if row is None else row.revision)
+        except NotFound:
+            return
+        except Overloaded:
+            self._telling.error(begun.asked, error)
+        else:
+            self._telling.error(row, error, revision=row.revision)
 
-    def _put(self, unit: Unit, begun: Begun, result: CorrectionResult | None) -> Subtask | None:
-        """Keep what came of it, or forget it; None where it is not wanted any more."""
+    def _put(self, unit: Unit, begun: Begun, result: CorrectionResult | None) -> Subtask:
+        """Keep what came of it, or forget it.
+
+        Raises:
+            NotFound: it is not wanted any more, and nothing has changed.
+        """
         task = unit.touch(begun.asked.task_id)
         row = unit.subtask(begun.asked.subtask_id)
         kept = None if row is None or row.deleted else row.result.get(CORRECTION)
         if row is None or kept is None or kept["id"] != begun.id or row.attempt != begun.attempt:
-            return None
+            message = "this correction was deleted, or its answer has changed"
+            raise NotFound(message)
         changed = None
         if result is not None:
             changed = {**kept, "status": CorrectionStatus.DONE.value, "result": to_wire(result)}
@@ -239,19 +246,19 @@ class Corrections:
             NotFound, AccessDenied: as `get`; who may cancel an answer may do this.
         """
 
-        def work(unit: Unit) -> tuple[Subtask, Mapping[str, Any], TaskView]:
+        def work(unit: Unit) -> tuple[Subtask, Mapping[str, Any]]:
             controllable_run(unit, principal, subtask_id)
             row = _corrected(unit, principal, subtask_id)
             task = unit.touch(row.task_id)
             row = _corrected(unit, principal, subtask_id)
             kept: Mapping[str, Any] = row.result[CORRECTION]
-            return _with_correction(unit, task, row, None), kept, view(unit, task)
+            return _with_correction(unit, task, row, None), kept
 
-        row, kept, seen = await self._store.write(work)
+        row, kept = await self._store.write(work)
         if kept["status"] == CorrectionStatus.RUNNING:
             self._telling.error(row, "the correction was deleted", revision=row.revision)
         else:
-            self._telling.changed(seen)
+            self._telling.gone(row)
         if (scope := self._on.get(kept["id"])) is not None:
             scope.cancel()
 
