@@ -183,6 +183,19 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(autojump_clock):
         assert len(app.tasks()) == 1
 
 
+async def test_a_schedule_whose_time_zone_is_no_more_ends_and_says_so(autojump_clock):
+    async with background() as app:
+        made = await app.make(cron="* * * * *", timezone="Europe/Berlin")
+        await app.store.write(lambda unit: unit.update_execution(made.id, timezone="Mars/Olympus"))
+        await trio.sleep(2 * MINUTE)
+        item = await app.item(made.id)
+        assert (item.status, item.next_at) == ("FAILED", None)
+        assert "IANA" in item.error_message
+        other = await app.make()
+        await trio.sleep(1)
+        assert (await app.item(other.id)).status == "COMPLETED"
+
+
 async def test_others_know_nothing_of_it(autojump_clock):
     async with background() as app:
         made = await app.make(run_at=app.clock.now() + timedelta(hours=1))

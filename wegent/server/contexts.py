@@ -112,6 +112,8 @@ class ModelTexts:
 
     def _attachment(self, context: Mapping[str, Any]) -> str:
         head = f"Attachment {context['id']}: {context['name']} ({context['content_type']}, {context['size']} bytes)"
+        if self._left <= 0:
+            return head
         row = self._unit.attachment(context["id"])
         if row is None:
             return f"{head}\n\n(It has been deleted.)"

@@ -43,6 +43,7 @@ MOST = 100_000
 """Code points of an answer, and of its question, that are checked."""
 TRIES = 5
 AGAIN_AFTER = 1.0
+DEFECT = "the server failed at this; its log says more"
 LAST_WORDS = 3.0
 """Seconds for noting that a correction was stopped."""
 
@@ -165,6 +166,9 @@ class Corrections:
         try:
             with scope:
                 await self._make(begun)
+        except Exception:
+            log.exception("a correction could not be kept")
+            self._telling.error(begun.asked, DEFECT)
         except trio.Cancelled:
             with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
                 await self._fail(begun, "the correction was stopped, for the server is stopping")
@@ -182,7 +186,7 @@ class Corrections:
                 error = failure.sentence
             except Exception:
                 log.exception("a correction failed")
-                error = "the server failed at this; its log says more"
+                error = DEFECT
         if result is None:
             await self._fail(begun, error)
         else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import attrs
@@ -209,9 +208,14 @@ class Executions:
         return Fired(made, attrs.evolve(sent, answer=answer))
 
     async def _fail(self, execution: Execution, sentence: str) -> None:
+        try:
+            following = self._following(execution)
+        except InvalidPayload:  # a time zone that there is no more
+            following = None
+
         def work(unit: Unit) -> ExecutionView | None:
             assert execution.next_at is not None
-            changes = {"next_at": self._following(execution), "failed": sentence}
+            changes = {"next_at": following, "failed": sentence}
             changed = unit.take_execution(execution.id, execution.next_at, **changes)
             return None if changed is None else view_of(unit, changed)
 
@@ -230,19 +234,20 @@ class Executions:
         while True:
             await self._news.wait()
             self._news = trio.Event()
-            ids = list(self._heard)[:BATCH]
-            try:
-                views = await self._store.read(partial(_views, ids=ids))
-            except Overloaded:
-                await trio.sleep(AGAIN_AFTER)
-                self._news.set()
-                continue
-            for execution_id in ids:
-                del self._heard[execution_id]
-            if self._heard:
-                self._news.set()
-            for view in views:
-                self._teller.update(view)
+            while ids := list(self._heard)[:BATCH]:
+                for execution_id in ids:
+                    del self._heard[execution_id]  # whoever is heard of during the read is read again
+                await self._tell_of(ids)
+
+    async def _tell_of(self, ids: list[int]) -> None:
+        try:
+            views = await self._store.read(lambda unit: _views(unit, ids))
+        except Overloaded:
+            self._heard = {**dict.fromkeys(ids), **self._heard}
+            await trio.sleep(AGAIN_AFTER)
+            return
+        for view in views:
+            self._teller.update(view)
 
 
 def own(unit: Unit, principal: Principal, execution_id: int) -> Execution:

@@ -11,12 +11,16 @@ import trio
 
 from wegent.attachments.folder import FolderBlobs
 from wegent.attachments.reading import Reader
-from wegent.core.model import Job
+from wegent.core.model import Job, Principal
 from wegent.protocol import jobs
+from wegent.protocol.chat import Context, OtherContext
 from wegent.server.api.app import make_app
 from wegent.server.api.attachments import attachments_blueprint, upload_blueprint
-from wegent.server.attachments import Attachments
+from wegent.server.attachments import Attachments, Upload
+from wegent.server.contexts import Contexts
+from wegent.server.ports.contexts import ContextProvider, Provided
 from wegent.server.specs import job_of
+from wegent.testing.checkpoints import Cut, at_every_checkpoint
 
 REFERENCE = Path(__file__).parents[3] / "docs/reference/attachments.md"
 BOUNDARY = "frontier"
@@ -259,3 +263,67 @@ async def test_contexts_that_nobody_provides_or_too_many_are_refused(scene):
 async def test_the_reference_names_every_call(scene):
     told = set(re.findall(r"^\| `([A-Z]+ /[^` ]*)`", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE))
     assert told == {"POST /attachments", "GET /attachments/{id}", "DELETE /attachments/{id}"}
+
+
+async def test_an_edited_message_keeps_what_went_with_it(scene):
+    kept, deleted = [(await upload(scene, data)).json["id"] for data in (b"the sky is green", b"no matter")]
+    contexts = [{"type": "text", "title": "Hint", "text": "look up"}]
+    task = await scene.new_task("what?", attachment_ids=[kept, deleted], contexts=contexts)
+    await scene.change_row(task["assistant_subtask_id"], status="COMPLETED", content="blue")
+    await scene.call("DELETE", f"/api/v1/attachments/{deleted}")
+    path = f"/tasks/{task['task_id']}/subtasks/{task['subtask_id']}/edit"
+    assert (await scene.post(path, {"message": "which colour?"})).status in (200, 201)
+    spec = await scene.store.read(
+        lambda unit: job_of(unit, unit.task(task["task_id"]), unit.subtasks(task["task_id"])[-1])
+    )
+    assert "the sky is green" in spec.prompt
+    assert "look up" in spec.prompt
+    assert "has been deleted" in spec.prompt
+    assert spec.prompt.endswith("which colour?")
+
+
+async def test_nothing_is_left_of_an_upload_that_is_cut_anywhere(scene, tmp_path):
+    """A row has its bytes, and bytes have their row, wherever its caller is cancelled."""
+    blobs = FolderBlobs(tmp_path / "cut")
+    attachments = Attachments(scene.store, blobs, Reader().read, most=10**6, per_user=10**9)
+    who = Principal(scene.ada.id, "ada")
+
+    class Pieces:
+        def __init__(self) -> None:
+            self.left = 2
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> bytes:
+            await trio.lowlevel.checkpoint()
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return b"x" * 300_000
+
+    async def attempt(cut: Cut) -> None:
+        with trio.CancelScope() as scope, cut.at(scope.cancel):
+            await attachments.keep(who, Upload("a", "text/plain", Pieces()))
+        there = {path.name for path in (tmp_path / "cut").rglob("*") if path.is_file()}
+        rows = scene.store._step(lambda unit: list(unit._t.attachments.values()), writable=False)
+        assert there == {row.blob for row in rows}
+
+    assert await at_every_checkpoint(attempt) > 8
+
+
+async def test_a_context_that_a_plugin_provides_is_read_and_kept(scene):
+    class Weather(ContextProvider):
+        async def provide(self, principal: Principal, context: Context, message: str) -> Provided:
+            assert isinstance(context, OtherContext)
+            return Provided("Weather", f"rain in {context.data['town']}", {"icon": "cloud"})
+
+    contexts = Contexts({"weather": Weather()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wegent.server.contexts.Contexts.gather", contexts.gather)
+        task = await scene.new_task("umbrella?", contexts=[{"type": "weather", "town": "Kiel"}])
+    rows = await scene.store.read(lambda unit: unit.subtasks(task["task_id"]))
+    kept = {"type": "weather", "town": "Kiel", "icon": "cloud", "title": "Weather", "text": "rain in Kiel"}
+    assert rows[0].contexts == (kept,)
+    spec = await scene.store.read(lambda unit: job_of(unit, unit.task(task["task_id"]), rows[1]))
+    assert "rain in Kiel" in spec.prompt

@@ -91,7 +91,7 @@ def pieces_of_request(most: int) -> aclosing[AsyncGenerator[bytes, None]]:
 
 def name_of(given: str) -> str:
     """A file's name without folders and what can't be seen, at most 255 characters; its ending stays."""
-    name = _HIDDEN.sub("", clean(given)).replace("\\", "/").rpartition("/")[2].strip()
+    name = clean(_HIDDEN.sub("", given)).replace("\\", "/").rpartition("/")[2].strip()
     if len(name) > 255:
         stem, dot, ending = name.rpartition(".")
         name = f"{stem[: 254 - len(ending)]}.{ending}" if dot and len(ending) <= 20 else name[:255]
