@@ -91,7 +91,7 @@ async def failed(*scripts: Script, **config: float) -> tuple[RunFailed, PlainSin
     ):
         with pytest.raises(RunFailed) as caught:
             await engine.run(request_for(provider), sink)
-        assert not engine._pool.connections
+        assert not engine._exchange._pool.connections
     return caught.value, sink
 
 
@@ -318,7 +318,7 @@ async def test_cancelled_at_any_checkpoint_nothing_is_said_afterwards_and_the_co
             with trio.CancelScope() as scope, cut.at(scope.cancel):
                 await engine.run(request_for(provider), sink)
             said = list(sink.calls)
-            assert not engine._pool.connections
+            assert not engine._exchange._pool.connections
             with trio.fail_after(10):
                 for call in provider.calls[seen:]:
                     await call.closed.wait()

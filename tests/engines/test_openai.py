@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wegent.core.errors import RunFailed
-from wegent.engines.completions import Answer
+from wegent.engines.completions import ChatAnswer as Answer
 from wegent.engines.failures import Refusal
 from wegent.engines.http import PoolConfig
 from wegent.engines.openai import OpenAIConfig, OpenAIEngine
 from wegent.engines.sse import ServerSentEvent
-from wegent.protocol.chat_shell import ApiFormat, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
+from wegent.protocol.chat_shell import ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.server.ports.engine import Completion
 from wegent.testing.provider import (
     EVENT_STREAM,
@@ -372,13 +372,6 @@ async def test_a_key_with_line_ends_is_an_error_without_the_key() -> None:
     assert "b: c" not in str(caught.value)
 
 
-async def test_another_format_is_refused_clearly() -> None:
-    async with OpenAIEngine.open() as engine:
-        nobody = ScriptedProvider("http://x/v1", [])
-        with pytest.raises(RunFailed, match="api_format"):
-            await engine.run(request_for(nobody, api_format=ApiFormat.RESPONSES), MemorySink())
-
-
 async def test_a_provider_without_a_first_token_times_out() -> None:
     error, sink, provider = await failed(stalls(EVENT_STREAM, delta(role="assistant")), first_token_s=0.05)
     assert error.type == "timeout"
@@ -520,7 +513,7 @@ async def test_cancelled_at_any_checkpoint_no_connection_stays_open() -> None:
     async with running(script, linger_s=0.02) as (engine, provider):
         n, seen = 1, 0
         while await cancelled_at(n, engine, request_for(provider)):
-            assert not engine._pool.connections
+            assert not engine._exchange._pool.connections
             with trio.fail_after(10):
                 for call in provider.calls[seen:]:
                     await call.closed.wait()

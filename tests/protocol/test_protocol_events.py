@@ -164,7 +164,7 @@ PARTS = {
     protocol.ToolStart: "id name input?",
     protocol.ToolDone: "id output duration_ms error",
     protocol.SourcesUpdate: "sources",
-    protocol.ResponseDone: "id usage stop_reason",
+    protocol.ResponseDone: "id usage stop_reason tool_calls? carried?",
     protocol.ResponseCancelled: "id partial_content",
     protocol.ResponseError: "code message",
     protocol.ResponseCancel: "request_id",

@@ -18,6 +18,7 @@ from hypercorn.trio import serve
 from wegent.cli.errors import leaves
 from wegent.core.config import Secret
 from wegent.core.errors import ConfigError
+from wegent.engines.anthropic import AnthropicConfig, AnthropicEngine
 from wegent.engines.offline import OfflineConfig, OfflineEngine
 from wegent.engines.openai import OpenAIConfig, OpenAIEngine
 from wegent.executors.chat_shell_service import ChatShellService, ServiceConfig, make_app
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "WEGENT_CHAT_SHELL_TOKEN"  # noqa: S105 - a name, not a secret
 KEY_VARIABLE = "OPENAI_API_KEY"
+ANTHROPIC_VARIABLE = "ANTHROPIC_API_KEY"
 GRACE_S = 30.0
 
 
@@ -38,11 +40,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "chat-shell",
         help="answer chats for servers on other machines",
         description="Serve engines over HTTP. A request says which model it wants; see --engine for those that do not.",
-        epilog=f"Environment: {TOKEN_VARIABLE} in place of --token, {KEY_VARIABLE} as the key for --base-url.",
+        epilog=f"Environment: {TOKEN_VARIABLE} in place of --token; {KEY_VARIABLE} as the key for --base-url, "
+        f"{ANTHROPIC_VARIABLE} as that of the engine anthropic.",
     )
     parser.add_argument("--bind", default="127.0.0.1:8100", metavar="HOST:PORT", help="default: %(default)s")
     parser.add_argument("--token", help="what callers must send as bearer token; default: anybody may call")
-    parser.add_argument("--engine", default="offline", choices=("offline", "openai"), help="default: %(default)s")
+    parser.add_argument(
+        "--engine", default="offline", choices=("offline", "openai", "anthropic"), help="default: %(default)s"
+    )
     parser.add_argument("--base-url", metavar="URL", help="endpoint of models that name none")
     parser.add_argument(
         "--max-chats", type=int, default=MAX_CONCURRENT_CHATS, metavar="N", help="at once; default: %(default)s"
@@ -56,17 +61,25 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--max-chats: expected at least 1")
     token = args.token or os.environ.get(TOKEN_VARIABLE) or None
     service = ServiceConfig(default_engine=args.engine, max_concurrent_chats=args.max_chats, token=token)
-    key = Secret(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
+    key = _key(KEY_VARIABLE)
     openai = OpenAIConfig(base_url=args.base_url, api_key=key) if args.base_url else OpenAIConfig(api_key=key)
-    trio.run(_serve, args.bind, service, openai, OfflineConfig(tokens_per_s=max(0.0, args.pace)))
+    anthropic = AnthropicConfig(api_key=_key(ANTHROPIC_VARIABLE))
+    trio.run(_serve, args.bind, service, openai, anthropic, OfflineConfig(tokens_per_s=max(0.0, args.pace)))
     return 0
 
 
-async def _serve(bind: str, config: ServiceConfig, openai: OpenAIConfig, offline: OfflineConfig) -> None:
+def _key(variable: str) -> Secret | None:
+    return Secret(os.environ[variable]) if os.environ.get(variable) else None
+
+
+async def _serve(
+    bind: str, config: ServiceConfig, openai: OpenAIConfig, anthropic: AnthropicConfig, offline: OfflineConfig
+) -> None:
     async with AsyncExitStack() as stack:
         engines: dict[str, Engine] = {
             "offline": OfflineEngine(offline),
             "openai": await stack.enter_async_context(OpenAIEngine.open(openai)),
+            "anthropic": await stack.enter_async_context(AnthropicEngine.open(anthropic)),
         }
         chats = ChatShellService(engines, config)
         nursery = await stack.enter_async_context(trio.open_nursery())

@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 
-from wegent.codec import CodecError, decode_loose, encode
-from wegent.engines.deltas import Deltas
-from wegent.engines.failures import Refusal, broken_off, message_of
+from wegent.codec import encode
+from wegent.engines.answer import Answer
+from wegent.engines.failures import broken_off, message_of
 from wegent.engines.sse import ServerSentEvent
-from wegent.protocol.chat_shell import ResponseRequest
-from wegent.server.ports.engine import Completion
+from wegent.protocol.chat_shell import ModelMessage, ResponseRequest, ToolDefinition
 
 PATH = "/chat/completions"
 
@@ -22,7 +21,7 @@ def body_of(request: ResponseRequest, max_tokens: int | None = None) -> bytes:
     `max_tokens` holds where the request names no maximum.
     """
     model = request.model_config
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    messages = [_message(message) for message in request.messages]
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
     body: dict[str, Any] = {
@@ -31,9 +30,39 @@ def body_of(request: ResponseRequest, max_tokens: int | None = None) -> bytes:
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_tokens": model.max_output_tokens or max_tokens,
+        "tools": [_tool(tool) for tool in request.tools or ()] or None,
         **(model.options or {}),
     }
     return encode({name: value for name, value in body.items() if value is not None})
+
+
+def _message(message: ModelMessage) -> dict[str, Any]:
+    told = {"role": message.role, "content": message.content}
+    if message.tool_call_id is not None:
+        told["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        told["content"] = message.content or None
+        told["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return told
+
+
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    told = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": told}
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -41,6 +70,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: Any = None
     reasoning: Any = None
     refusal: Any = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -62,54 +92,24 @@ class _Chunk(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Chunk)
 
 
-class Answer:
-    """Reads the events of one reply.
+class ChatAnswer(Answer):
+    """Reads the events of one reply."""
 
-    Attributes:
-        deltas: what was said and not yet handed on.
-        ended: whether the provider said `[DONE]`; nothing is to be expected after it.
-    """
-
-    __slots__ = ("_host", "_model", "_secret", "_stop_reason", "_usage", "deltas", "ended")
-
-    def __init__(self, host: str, model: str, secret: str | None) -> None:
-        self._host = host
-        self._model = model
-        self._secret = secret
-        self._stop_reason: str | None = None
-        self._usage: dict[str, Any] = {}
-        self.deltas = Deltas()
-        self.ended = False
+    __slots__ = ()
 
     def take(self, event: ServerSentEvent) -> None:
-        """Take one event.
-
-        Raises:
-            Refusal: it is an error, or nothing that can be understood.
-        """
+        """See `Answer.take`."""
         data = event.data
         if self.ended or not data:
             return
         if data == b"[DONE]":
             self.ended = True
             return
-        try:
-            chunk = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            chunk = self._decode_leniently(event)
+        chunk = self._decoded(_decoder, _Chunk, event, "chat completion chunk")
         if chunk.error is not None or chunk.object == "error" or event.event == "error":
             error = {"message": chunk.message, "code": chunk.code} if chunk.error is None else chunk.error
             raise broken_off(self._host, *message_of(error), secret=self._secret)
         self._take_chunk(chunk)
-
-    def _decode_leniently(self, event: ServerSentEvent) -> _Chunk:
-        """Half a surrogate pair, and bytes that are no UTF-8, are the sink's to replace; all else is an error."""
-        try:
-            return msgspec.convert(decode_loose(event.text), _Chunk)
-        except (CodecError, msgspec.ValidationError, RecursionError) as error:
-            raise Refusal(
-                f"{self._host} sent something that is no chat completion chunk. Check the base URL."
-            ) from error
 
     def _take_chunk(self, chunk: _Chunk) -> None:
         if chunk.model:
@@ -135,6 +135,16 @@ class Answer:
         elif isinstance(content, list):
             for part in content:
                 self._take_part(part)
+        for call in delta.tool_calls or ():
+            self._take_call(call)
+
+    def _take_call(self, call: _Call) -> None:
+        """Some servers number the pieces, some tell a new call by its id only, some number all of them 0."""
+        key: int | str | None = call.index
+        if key is None or (call.id and self.calls.id_of(key) not in ("", call.id)):
+            key = call.id or self.calls.latest or 0
+        told = call.function or _Function()
+        self.calls.add(key, id=call.id or "", name=told.name or "", arguments=told.arguments or "")
 
     def _take_part(self, part: Any) -> None:
         if not isinstance(part, dict):
@@ -148,19 +158,5 @@ class Answer:
         elif isinstance(text := part.get("text"), str):
             self.deltas.text(text)
 
-    @property
-    def whole(self) -> bool:
-        """Whether the provider has said that this was all; some say so by the reason only, some by `[DONE]`."""
-        return self.ended or self._stop_reason is not None
 
-    def completion(self) -> Completion:
-        """How the reply ended, once its stream has.
-
-        Raises:
-            Refusal: it was cut off, or stopped by the provider's filter.
-        """
-        if self._stop_reason == "content_filter":
-            raise Refusal(f"The content filter of {self._host} stopped the answer. Put the question another way.")
-        if not self.whole:
-            raise Refusal(f"{self._host} closed the stream before the answer was whole. Try again.", passing=True)
-        return Completion(self._model, self._stop_reason, self._usage)
+answer_to = ChatAnswer

@@ -1,43 +1,30 @@
-"""Engine `openai`: any endpoint that speaks OpenAI's chat completions, streaming."""
+"""Engine `openai`: any endpoint that speaks OpenAI's chat completions or responses, streaming."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
-import trio
 from attrs import evolve, field, frozen
 
-from wegent.codec import CodecError, decode_loose
 from wegent.core.config import Secret
-from wegent.core.errors import InvalidPayload, RunFailed
 from wegent.core.ports.executor import Sink
-from wegent.engines.completions import PATH, Answer, body_of
-from wegent.engines.failures import Refusal, broken_off, message_of, refused, said
-from wegent.engines.handover import Handover
-from wegent.engines.http import Pool, PoolConfig, Reply, endpoint, open_pool, post, retry_after
-from wegent.engines.silence import Silence, watched
-from wegent.engines.sse import EventParser
+from wegent.engines import completions, responses
+from wegent.engines.exchange import Call, Exchange, ExchangeConfig, is_own
+from wegent.engines.http import Pool, endpoint, open_pool
 from wegent.protocol.chat_shell import UNNAMED, ApiFormat, ResponseRequest
 from wegent.server.ports.engine import Completion, Engine
 
 
 @frozen(kw_only=True)
-class OpenAIConfig:
-    """What holds where a request's `model_config` says nothing, and the limits. Times are in seconds.
+class OpenAIConfig(ExchangeConfig):
+    """What holds where a request's `model_config` says nothing, and the limits.
 
     Attributes:
         model: what is asked for where a bot has no model of its own.
         headers: sent with every request, as some gateways want them.
-        timeout_s: for the whole answer, attempts and waits between them included.
-        first_token_s: from the request's sending to the first token.
-        idle_s: without a byte, once the answer has begun.
-        max_retries: further attempts before the first token; there are none after it.
-        backoff_s: about the wait before the second attempt; doubles with each.
-        max_backoff_s: no wait is longer; a provider that asks for more has refused.
-        linger_s: how long, after the answer, the end of the reply is waited for, so that its connection can be
-            used again.
     """
 
     base_url: str = "https://api.openai.com/v1"
@@ -45,48 +32,16 @@ class OpenAIConfig:
     api_key: Secret | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     max_output_tokens: int | None = None
-    max_retries: int = 2
-    connect_s: float = 10.0
-    first_token_s: float = 120.0
-    idle_s: float = 60.0
-    timeout_s: float = 1800.0
-    backoff_s: float = 0.5
-    max_backoff_s: float = 20.0
-    linger_s: float = 0.5
-    max_line: int = 1 << 20
-    pool: PoolConfig = field(factory=PoolConfig)
-
-
-@frozen
-class _Call:
-    """One request as it is sent, as often as it is."""
-
-    url: str
-    host: str
-    model: str
-    key: str | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes
 
 
 class OpenAIEngine(Engine):
-    """Streams chat completions; see `Engine` for the contract. Made by `open`.
+    """Streams chat completions, or responses; see `Engine` for the contract. Made by `open`."""
 
-    Tools of a request are not offered to the model: nothing here could run them.
-    """
+    __slots__ = ("_config", "_exchange")
 
-    __slots__ = ("_config", "_pool", "_random")
-
-    def __init__(
-        self,
-        pool: Pool,
-        config: OpenAIConfig,
-        *,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, config: OpenAIConfig, *, jitter: Callable[[], float] = random.random) -> None:
         self._config = config
-        self._random = jitter
+        self._exchange = Exchange(pool, config, jitter)
 
     @classmethod
     @asynccontextmanager
@@ -98,138 +53,18 @@ class OpenAIEngine(Engine):
 
     async def run(self, request: ResponseRequest, sink: Sink) -> Completion:
         """Answer; see `Engine.run`."""
-        call = self._call(request)
-        limit = request.model_config.timeout or self._config.timeout_s  # 0 means nothing, as absence does
-        with trio.move_on_after(limit):
-            return await self._persevere(call, request.model_config.max_retries, sink)
-        raise RunFailed(f"{call.host} did not finish the answer within {limit:g} seconds.", type="timeout")
+        return await self._exchange.run(self._call(request), request.model_config, sink)
 
-    def _call(self, request: ResponseRequest) -> _Call:
+    def _call(self, request: ResponseRequest) -> Call:
         if self._config.model is not None and request.model_config.model_id == UNNAMED:
             named = evolve(request.model_config, model_id=self._config.model)
             request = evolve(request, model_config=named)
         model, config = request.model_config, self._config
-        if model.api_format is not ApiFormat.CHAT:
-            raise RunFailed(
-                f"The engine `openai` does not speak the format `{model.api_format}`. Set `api_format` to `chat`.",
-                type="model",
-            )
-        url, host = endpoint(model.base_url or config.base_url, PATH)
-        # The engine's own key is for the engine's own endpoint; a model that names another brings its own.
-        key = model.api_key or (config.api_key if model.base_url in (None, config.base_url) else None)
+        spoken = responses if model.api_format is ApiFormat.RESPONSES else completions
+        url, host = endpoint(model.base_url or config.base_url, spoken.PATH)
+        key = model.api_key or (config.api_key if is_own(model.base_url, config.base_url) else None)
         headers = {"content-type": "application/json", "accept": "text/event-stream", **config.headers}
         if key:
             headers["authorization"] = f"Bearer {key}"
-        if not all(value.isascii() and value.isprintable() for value in headers.values()):
-            raise RunFailed("The API key or a header holds characters that can't be sent.", type="model")
-        return _Call(url, host, model.model_id, key, headers, body_of(request, config.max_output_tokens))
-
-    async def _persevere(self, call: _Call, max_retries: int | None, sink: Sink) -> Completion:
-        retries = self._config.max_retries if max_retries is None else max_retries
-        attempt = 0
-        while True:
-            answer = Answer(call.host, call.model, call.key)
-            try:
-                return await self._attempt(call, answer, sink)
-            except Refusal as refusal:
-                await answer.deltas.flush(sink)
-                wait = self._wait(attempt, refusal)
-                if attempt >= retries or not refusal.passing or answer.deltas.begun or wait is None:
-                    raise
-            await trio.sleep(wait)
-            attempt += 1
-
-    def _wait(self, attempt: int, refusal: Refusal) -> float | None:
-        most = self._config.max_backoff_s
-        if refusal.retry_after is not None:
-            return None if refusal.retry_after > most else refusal.retry_after
-        doubled: float = self._config.backoff_s * 2 ** min(attempt, 30)
-        return min(most, doubled) * (0.5 + self._random() / 2)
-
-    async def _attempt(self, call: _Call, answer: Answer, sink: Sink) -> Completion:
-        async with watched(self._config.first_token_s) as silence:
-            silence.listen()
-            try:
-                await self._exchange(call, answer, sink, silence)
-            except Refusal:
-                if not answer.whole:
-                    raise
-        if silence.broken and not answer.whole:
-            raise self._silent(call, answer)
-        await answer.deltas.flush(sink)
-        return answer.completion()
-
-    def _silent(self, call: _Call, answer: Answer) -> Refusal:
-        if answer.deltas.begun:
-            words = f"stopped in the middle of the answer: nothing came for {self._config.idle_s:g} seconds. Try again."
-        else:
-            words = f"said nothing for {self._config.first_token_s:g} seconds. Try again later."
-        return Refusal(f"{call.host} {words}", type="timeout")
-
-    async def _exchange(self, call: _Call, answer: Answer, sink: Sink, silence: Silence) -> None:
-        async with post(
-            self._pool,
-            call.url,
-            host=call.host,
-            headers=call.headers,
-            body=call.body,
-            connect_timeout=self._config.connect_s,
-        ) as reply:
-            if reply.status != 200 or reply.content_type in ("application/json", "text/html"):
-                raise await _refusal(call, reply)
-            try:
-                parser = EventParser(max_line=self._config.max_line)
-                await reply.events(parser, answer.take, _AnswerHandover(answer, sink, silence, self._config))
-            except InvalidPayload as error:
-                raise Refusal(f"{call.host} sent more than can be held. {error.sentence}") from error
-
-
-class _AnswerHandover(Handover):
-    """Until the first token the silence goes on; after the answer's end only the reply's end is waited for."""
-
-    __slots__ = ("_answer", "_begun", "_config", "_lingering")
-
-    def __init__(self, answer: Answer, sink: Sink, silence: Silence, config: OpenAIConfig) -> None:
-        super().__init__(answer.deltas, sink, silence)
-        self._answer = answer
-        self._config = config
-        self._begun = False
-        self._lingering = False
-
-    def now(self) -> bool:
-        if self._lingering or not (self._deltas.begun or self._answer.ended):
-            return True
-        if not self._deltas.write_now(self._sink):
-            return False
-        self._listen()
-        return True
-
-    async def later(self) -> None:
-        self._silence.hear()
-        await self._deltas.flush(self._sink)
-        self._listen()
-
-    def _listen(self) -> None:
-        if self._answer.ended:
-            self._lingering = True
-            self._silence.expect(self._config.linger_s)
-        elif not self._begun:
-            self._begun = True
-            self._silence.expect(self._config.idle_s)
-        self._silence.listen()
-
-
-async def _refusal(call: _Call, reply: Reply) -> Refusal:
-    """What a reply that is no event stream says."""
-    body = await reply.body()
-    try:
-        message, code = message_of(decode_loose(body))
-    except CodecError:
-        plain = reply.content_type == "text/plain"
-        message, code = (body.decode("utf-8", "replace") if plain else ""), ""
-    if reply.status == 200:
-        if message:
-            return broken_off(call.host, message, code, secret=call.key)
-        kind = reply.content_type or "something"
-        return Refusal(f"{call.host} answered with {said(kind)} instead of an event stream. Check the base URL.")
-    return refused(call.host, reply.status, message, code, secret=call.key, retry_after=retry_after(reply.headers))
+        body = spoken.body_of(request, config.max_output_tokens)
+        return Call(url, host, key, headers, body, partial(spoken.answer_to, host, model.model_id, key))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import trio
 
 from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.engines.anthropic import AnthropicConfig, AnthropicEngine
 from wegent.engines.offline import OfflineConfig, OfflineEngine
 from wegent.engines.openai import OpenAIConfig, OpenAIEngine
 from wegent.server.ports.engine import Engine
@@ -25,6 +26,22 @@ class OfflinePlugin(Plugin):
     ) -> None:
         """Nothing to open or close."""
         task_status.started([Provision(Engine, OfflineEngine(config), self.name)])
+
+
+class AnthropicPlugin(Plugin):
+    """Anthropic's models, and endpoints that speak as theirs does."""
+
+    name = "anthropic"
+    provides: ClassVar[tuple[type[Any], ...]] = (Engine,)
+    Config = AnthropicConfig
+
+    async def run(
+        self, config: AnthropicConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
+    ) -> None:
+        """Hold the connections to endpoints."""
+        async with AnthropicEngine.open(config) as engine:
+            task_status.started([Provision(Engine, engine, self.name)])
+            await trio.sleep_forever()
 
 
 class OpenAIPlugin(Plugin):

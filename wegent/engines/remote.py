@@ -19,7 +19,7 @@ from wegent.engines.handover import Handover
 from wegent.engines.http import Pool, PoolConfig, Reply, endpoint, open_pool, post, retry_after
 from wegent.engines.silence import watched
 from wegent.engines.sse import EventParser, ServerSentEvent
-from wegent.protocol.chat_shell import ResponseCancel, ResponseRequest
+from wegent.protocol.chat_shell import ResponseCancel, ResponseRequest, ToolCall
 from wegent.protocol.status import ErrorType
 from wegent.server.ports.engine import Completion, Engine
 
@@ -160,6 +160,8 @@ class _Event(msgspec.Struct):
     error: Any = None
     usage: dict[str, Any] | None = None
     stop_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    carried: Any = None
     code: str = ""
     message: str = ""
 
@@ -175,9 +177,11 @@ class _RemoteAnswer:
         told: whether it was the service that said how it failed.
     """
 
-    __slots__ = ("_model", "_stop_reason", "_usage", "deltas", "end", "told")
+    __slots__ = ("_calls", "_carried", "_model", "_stop_reason", "_usage", "deltas", "end", "told")
 
     def __init__(self, model: str) -> None:
+        self._calls: tuple[ToolCall, ...] = ()
+        self._carried: Any = None
         self._model = model
         self._usage: dict[str, Any] = {}
         self._stop_reason: str | None = None
@@ -215,6 +219,7 @@ class _RemoteAnswer:
                 self._model = body.model or self._model
             case "response.done":
                 self._usage, self._stop_reason = body.usage or {}, body.stop_reason
+                self._calls, self._carried = body.tool_calls or (), body.carried
                 self.end = name
             case "response.cancelled":
                 self._fail(name, "The answer was cancelled at the Chat Shell.", _AWAY)
@@ -235,4 +240,4 @@ class _RemoteAnswer:
         """
         if self.end is None:
             raise Refusal("The Chat Shell closed the stream before the answer was whole. Try again.")
-        return Completion(self._model, self._stop_reason, self._usage)
+        return Completion(self._model, self._stop_reason, self._usage, self._calls, self._carried)

@@ -135,7 +135,15 @@ class ChatShellService:
             _log.exception("an engine failed")
             feed.end(ResponseError(code="internal", message="The engine failed; the service's log says how."))
         else:
-            feed.end(ResponseDone(id=asked.metadata.request_id, usage=done.usage or None, stop_reason=done.stop_reason))
+            feed.end(
+                ResponseDone(
+                    id=asked.metadata.request_id,
+                    usage=done.usage or None,
+                    stop_reason=done.stop_reason,
+                    tool_calls=done.tool_calls or None,
+                    carried=done.carried,
+                )
+            )
 
 
 class _Stream(ResponseBody):

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from wegent.protocol.fields import COUNT, FILLED, ID, JSON, NAME, SHORT, TEXT, Whole
+from wegent.protocol.fields import COUNT, FILLED, ID, JSON, NAME, SHORT, TEXT, TOOL_NAME, Whole
 
 
 class ApiFormat(StrEnum):
@@ -35,11 +35,37 @@ class ModelConfig:
 
 
 @frozen(kw_only=True)
+class ToolCall:
+    """A tool that a model wants used; `arguments` is JSON as the model wrote it, which may be none."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@frozen(kw_only=True)
 class ModelMessage:
-    """A message of the conversation; `content` is text, or a list of parts as the model's server takes it."""
+    """A message of the conversation; `content` is text, or a list of parts as the model's server takes it.
+
+    Of an answer that used tools: `tool_calls`, and `carried`, which is the engine's own and is given back to it. Of
+    the role `tool`: `tool_call_id` names the call that the content is the output of; `failed`: it is an error's words.
+    """
 
     role: str = field(validator=NAME)
     content: Any = field(validator=JSON)
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+    failed: bool | None = None
+    carried: Any = field(default=None, validator=JSON)
+
+
+@frozen(kw_only=True)
+class ToolDefinition:
+    """A tool as a model is told of it; `parameters` is a JSON Schema of an object."""
+
+    name: str = field(validator=TOOL_NAME)
+    description: str = field(default="", validator=TEXT)
+    parameters: dict[str, Any] = field(factory=lambda: {"type": "object", "properties": {}}, validator=JSON)
 
 
 @frozen(kw_only=True)
@@ -69,7 +95,7 @@ class ResponseRequest:
     model_config: ModelConfig
     messages: tuple[ModelMessage, ...]
     system: str | None = field(default=None, validator=TEXT)
-    tools: tuple[dict[str, Any], ...] | None = field(default=None, validator=JSON)
+    tools: tuple[ToolDefinition, ...] | None = None
     features: Features = field(factory=Features)
     metadata: ResponseMetadata
     stream: bool = True
@@ -140,11 +166,17 @@ class SourcesUpdate:
 
 @frozen(kw_only=True)
 class ResponseDone:
-    """`response.done`: the answer is whole."""
+    """`response.done`: the answer is whole, or goes on when the asker has used the tools of `tool_calls`.
+
+    The next request holds the answer so far, with `tool_calls` and `carried`, and a message of the role `tool` for
+    each.
+    """
 
     id: str
     usage: dict[str, Any] | None
     stop_reason: str | None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    carried: Any = None
 
 
 @frozen(kw_only=True)

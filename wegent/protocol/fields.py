@@ -5,6 +5,7 @@ Checks let None pass: whether a field may be None is told by its type.
 """
 
 import math
+import re
 from typing import Any, Self
 
 from attrs import frozen
@@ -12,6 +13,7 @@ from attrs import frozen
 from wegent.protocol.limits import MAX_DEPTH, MAX_ID, MAX_LIST
 
 _INT64 = 2**63
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FieldError(ValueError):
@@ -85,6 +87,20 @@ class Text(Check):
         return text_fault(value)
 
 
+class ToolName(Check):
+    """The name of a tool, as every model's server takes it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("a name of 1 to 64 letters of ASCII, digits, hyphens and underscores")
+
+    def fault(self, value: Any) -> str | None:
+        if not isinstance(value, str):
+            return json_type(value)
+        return None if _TOOL_NAME.fullmatch(value) else "another text"
+
+
 class Each(Check):
     """A list, not too long, each item of which passes another check."""
 
@@ -145,6 +161,7 @@ PERCENT = Whole(0, 100)
 TEXT = Text()
 FILLED = Text(1)
 NAME = Text(1, 255)
+TOOL_NAME = ToolName()
 SHORT = Text(0, 255)
 JSON = AnyJson()
 TIME = Aware()
