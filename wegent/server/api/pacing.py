@@ -13,6 +13,10 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 AHEAD = 256 * 1024
 """Bytes that are read before anybody asks for them."""
+LINGER = 5.0
+"""Seconds for which the rest of a body is read and dropped before its answer: who still sends does not listen, and a
+connection that is closed with unread input takes its answer along.
+"""
 
 
 class PacedBody(TrioBody):
@@ -23,6 +27,7 @@ class PacedBody(TrioBody):
         self._expected = expected_content_length or 0
         self._most = max_content_length
         self._whole = False
+        self._dropped = False
         self._room = trio.Event()
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -57,9 +62,22 @@ class PacedBody(TrioBody):
                 raise RequestEntityTooLarge
             yield piece
 
+    def append(self, data: bytes) -> None:
+        """Take a piece, or drop it."""
+        if not self._dropped:
+            super().append(data)
+
+    async def drop(self) -> None:
+        """Nobody asks for the rest: let it come, for a while."""
+        self._dropped = True
+        self._data.clear()
+        self._room.set()
+        with trio.move_on_after(LINGER):
+            await self._complete.wait()
+
     async def room(self) -> None:
         """Wait until more may come."""
-        while not self._whole and not self._complete.is_set() and len(self._data) >= AHEAD:
+        while not (self._whole or self._dropped or self._complete.is_set()) and len(self._data) >= AHEAD:
             self._room = trio.Event()
             await self._room.wait()
 
@@ -71,7 +89,17 @@ class PacedRequest(TrioRequest):
 
 
 class PacedConnection(TrioASGIHTTPConnection):
-    """Reads of a request what there is room for."""
+    """Reads of a request what there is room for, and what nobody asks for once there is an answer."""
+
+    def _create_request_from_scope(self, send: Any) -> Request:
+        self._request = super()._create_request_from_scope(send)
+        return self._request
+
+    async def _send_response(self, send: Any, response: Any) -> None:
+        body = self._request.body
+        assert isinstance(body, PacedBody)
+        await body.drop()
+        await super()._send_response(send, response)
 
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: Any
