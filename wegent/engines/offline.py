@@ -13,6 +13,7 @@ from attrs.validators import ge, gt
 from wegent.core.errors import RunFailed
 from wegent.core.ports.executor import Sink
 from wegent.engines.offline_answers import compose
+from wegent.engines.offline_calls import calling
 from wegent.engines.offline_correction import corrected
 from wegent.engines.offline_steps import Fail, Message, Pace, Pause, Say, Step, Tell, Think, Tool
 from wegent.engines.pace import Metronome
@@ -46,14 +47,15 @@ class OfflineEngine(Engine):
         message = _newest(request.messages)
         most = request.model_config.max_output_tokens
         player = _Player(sink, self._metronome, self._config.tokens_per_s, most, request.features.deep_thinking)
-        whole = await player.play(corrected(request.system, message.text) or compose(message))
+        steps, calls = calling(request) or (corrected(request.system, message.text) or compose(message), ())
+        whole = await player.play(steps)
         asked = len(message.words)
         usage = {
             "prompt_tokens": asked,
             "completion_tokens": player.said,
             "total_tokens": asked + player.said,
         }
-        return Completion(MODEL, "stop" if whole else "length", usage)
+        return Completion(MODEL, "stop" if whole else "length", usage, calls if whole else ())
 
 
 class _Player:

@@ -83,6 +83,10 @@ def _tools(_rest: str) -> Iterator[Step]:
     yield Say("The answer is **42**. (No file was written: these tools only play.)\n")
 
 
+def _call(_rest: str) -> Iterator[Step]:
+    yield Say("No tools are offered for this answer. `plugins.add` of the server's configuration can load some.\n")
+
+
 def _progress(_rest: str) -> Iterator[Step]:
     for percent in range(0, 101, 10):
         yield Tell(percent, f"{percent} of 100")
@@ -167,6 +171,7 @@ _DIRECTIVES = {
     "fast": Directive("/fast N", "N words (10000) as fast as they can be taken", _fast),
     "think": Directive("/think", "much thinking, little answer", _think),
     "tools": Directive("/tools", "three tools: one fails, two work", _tools),
+    "call": Directive("/call NAME JSON", "a tool of this server used for real; without a name, which there are", _call),
     "progress": Directive("/progress", "a bar that fills", _progress),
     "code": Directive("/code", "a code block", _code),
     "emoji": Directive("/emoji", "writing systems, combining marks and emoji, which must arrive whole", _emoji),

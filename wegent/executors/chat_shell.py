@@ -13,20 +13,27 @@ from wegent.core.errors import RunFailed
 from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Executor, Sink
 from wegent.engines.choice import EngineChoice
+from wegent.executors.toolbox import Toolbox
 from wegent.protocol import jobs
 from wegent.protocol.chat_shell import UNNAMED, Features, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.server.ports.engine import Completion, Engine
+from wegent.server.ports.tool import Asked
 
 
 class ChatShell(Executor):
     """Runs an engine in this process; at most `max_concurrent_chats` at once, the next wait their turn."""
 
-    __slots__ = ("_choice", "_slots")
+    __slots__ = ("_choice", "_slots", "_toolbox")
     recovers: ClassVar[Literal["fail", "rerun", "resume"]] = "rerun"
 
     def __init__(
-        self, engines: Mapping[str, Engine], default_engine: str = "offline", max_concurrent_chats: int = 50
+        self,
+        engines: Mapping[str, Engine],
+        default_engine: str = "offline",
+        max_concurrent_chats: int = 50,
+        toolbox: Toolbox | None = None,
     ) -> None:
+        self._toolbox = toolbox or Toolbox()
         self._choice = EngineChoice(engines, default_engine)
         self._slots = trio.CapacityLimiter(max_concurrent_chats)
 
@@ -35,21 +42,23 @@ class ChatShell(Executor):
         request = request_of(job)
         engine = self._choice.of(request.model_config)
         async with self._slots:
-            return outcome_of(await engine.run(request, sink))
+            return outcome_of(await self._toolbox.answer(engine, request, asked_of(job, request.features), sink))
 
 
 class RemoteChatShell(Executor):
-    """Has a Chat Shell service answer, which chooses the engine itself and counts its own chats."""
+    """Has a Chat Shell service answer, which chooses the engine and counts its chats itself; tools are used here."""
 
-    __slots__ = ("_service",)
+    __slots__ = ("_service", "_toolbox")
     recovers: ClassVar[Literal["fail", "rerun", "resume"]] = "rerun"
 
-    def __init__(self, service: Engine) -> None:
+    def __init__(self, service: Engine, toolbox: Toolbox | None = None) -> None:
         self._service = service
+        self._toolbox = toolbox or Toolbox()
 
     async def run(self, job: Job, sink: Sink) -> Outcome:
         """Answer; see `Executor.run`."""
-        return outcome_of(await self._service.run(request_of(job), sink))
+        request = request_of(job)
+        return outcome_of(await self._toolbox.answer(self._service, request, asked_of(job, request.features), sink))
 
 
 def outcome_of(completion: Completion) -> Outcome:
@@ -78,6 +87,21 @@ def request_of(job: Job) -> ResponseRequest:
             user_id=spec.user.id,
             user_name=spec.user.name,
         ),
+    )
+
+
+def asked_of(job: Job, features: Features) -> Asked:
+    """For whom a job's answer is, and what it may use."""
+    spec: jobs.Job = job.spec
+    servers = spec.bot.mcp_servers
+    return Asked(
+        user_id=spec.user.id,
+        user_name=spec.user.name,
+        task_id=job.task_id,
+        subtask_id=job.subtask_id,
+        deep_thinking=features.deep_thinking,
+        web_search=features.web_search,
+        mcp_servers=servers if isinstance(servers, Mapping) else {},
     )
 
 

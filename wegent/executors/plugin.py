@@ -16,27 +16,34 @@ from wegent.engines.remote import RemoteConfig, RemoteEngine
 from wegent.executors.chat_shell import ChatShell, RemoteChatShell
 from wegent.executors.local import LocalExecutor
 from wegent.executors.process import ProcessExecutor, ProcessOptions
+from wegent.executors.tool_loop import ToolLimits
+from wegent.executors.toolbox import Toolbox
 from wegent.executors.workspace import GitOptions, Workspaces
 from wegent.protocol.limits import MAX_CONCURRENT_CHATS
 from wegent.server.ports.engine import Engine
+from wegent.server.ports.search import Search
+from wegent.server.ports.tool import Tool, ToolSource
 from wegent.server.teams import CHAT_SHELL
 
 
 @frozen
 class ChatShellConfig:
-    """`engine` answers for models that name none. With `url` a service answers instead, `token` opens it."""
+    """`engine` answers for models that name none. With `url` a service answers instead, `token` opens it. `tools` are
+    the limits of what an answer may use, here in either case.
+    """
 
     engine: str = "offline"
     max_concurrent: int = MAX_CONCURRENT_CHATS
     url: str | None = None
     token: Secret | None = None
+    tools: ToolLimits = field(factory=ToolLimits)
 
 
 class ChatShellPlugin(Plugin):
     """Direct model streams (protocol §9)."""
 
     name = "chat-shell"
-    wants: ClassVar[tuple[type[Any], ...]] = (Engine,)
+    wants: ClassVar[tuple[type[Any], ...]] = (Engine, Tool, ToolSource, Search)
     provides: ClassVar[tuple[type[Any], ...]] = (Executor,)
     Config = ChatShellConfig
 
@@ -44,12 +51,14 @@ class ChatShellPlugin(Plugin):
         self, config: ChatShellConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
     ) -> None:
         """Hold the connections to the service, where there is one."""
+        tools, sources = deps.all(Tool).values(), deps.all(ToolSource).values()
+        toolbox = Toolbox(tools, sources, deps.maybe(Search), config.tools)
         if config.url is None:
-            shell = ChatShell(deps.all(Engine), config.engine, config.max_concurrent)
+            shell = ChatShell(deps.all(Engine), config.engine, config.max_concurrent, toolbox)
             task_status.started([Provision(Executor, shell, CHAT_SHELL)])
             return
         async with RemoteEngine.open(RemoteConfig(url=config.url, token=config.token)) as service:
-            task_status.started([Provision(Executor, RemoteChatShell(service), CHAT_SHELL)])
+            task_status.started([Provision(Executor, RemoteChatShell(service, toolbox), CHAT_SHELL)])
             await trio.sleep_forever()
 
 
