@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,13 +24,15 @@ MINUTE = 60.0
 
 
 class ShakyStore(MemoryStore):
-    """Away for a while, before and after each unit."""
+    """Away for a while, before and after each unit; or now and then, by chance."""
 
     away_until = 0.0
+    chance = 0.0
+    rng = random.Random(0)
 
     async def _pause(self) -> None:
         await super()._pause()
-        if trio.current_time() < self.away_until:
+        if trio.current_time() < self.away_until or self.rng.random() < self.chance:
             raise StoreAway("the database is away")
 
 
@@ -136,6 +139,19 @@ async def test_two_schedulers_on_one_store_run_nothing_twice(autojump_clock):
         items = [item.as_item() for item in await other.executions.page(app.who(), before_id=None, limit=10)]
         assert [item.runs for item in items] == [3] * 5
         assert len(app.tasks()) == 15
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_each_time_makes_one_task_however_often_nobody_knows_of_a_commit(autojump_clock, seed):
+    async with background() as app, background(store=app.store):
+        ids = [(await app.make(cron="* * * * *")).id for _ in range(3)]
+        await trio.sleep(1)
+        app.store.rng, app.store.chance = random.Random(seed), 0.25
+        await trio.sleep(6 * MINUTE)
+        app.store.chance = 0.0
+        await trio.sleep(10)
+        assert [(await app.item(each)).runs for each in ids] == [6] * 3
+        assert len(app.tasks()) == 18
 
 
 async def test_what_cannot_be_run_says_why_and_a_schedule_goes_on(autojump_clock):
