@@ -18,6 +18,7 @@ import trio
 
 from wegent.cli.commands import Subparsers
 from wegent.cli.deployment import add_data_options
+from wegent.cli.supervisor import Slot, check, supervise
 from wegent.core.config import merge
 from wegent.core.errors import ConfigError
 from wegent.core.kernel import Kernel, Worker
@@ -36,6 +37,8 @@ def add_parser(subparsers: Subparsers) -> None:
     """The command's options."""
     parser = subparsers.add_parser("serve", help="run a server", description="Run a server.")
     parser.add_argument("--bind", metavar="HOST:PORT", help="where to listen (127.0.0.1:8000); port 0 picks one")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the port (1)")
+    parser.add_argument("--slot", type=Slot.of, help=argparse.SUPPRESS)
     add_data_options(parser)
 
 
@@ -44,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     tree = read_tree(args.config, os.environ, args.settings)
     if args.bind:
         tree = merge(tree, {"listener": {"bind": args.bind}})
+    if args.slot is not None:
+        here = {"listener": {"descriptors": list(args.slot.listening)}, "front-door": {"peers": args.slot.peers}}
+        tree = merge(tree, here)
     assembly = assemble(tree)
     try:
         configure(assembly.log.format, assembly.log.level)
@@ -51,9 +57,23 @@ def run(args: argparse.Namespace) -> int:
         message = f"[log] level: {assembly.log.level!r} is none; there are DEBUG, INFO, WARNING, ERROR"
         raise ConfigError(message) from error
     args.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if args.slot is not None:  # the supervisor has the folder
+        trio.run(_serve, assembly, args.data, args.slot, strict_exception_groups=True)
+        return 0
     with locked(args.data):
-        trio.run(_serve, assembly, args.data, strict_exception_groups=True)
+        if args.workers != 1:
+            check(assembly, args.workers)
+            return supervise(assembly, args, _command(args))
+        trio.run(_serve, assembly, args.data, None, strict_exception_groups=True)
     return 0
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """What starts a worker on the same configuration."""
+    command = [sys.executable, "-m", "wegent.cli.main", "serve", "--data", str(args.data)]
+    command += ["--config", str(args.config)] if args.config else []
+    command += ["--bind", args.bind] if args.bind else []
+    return [*command, *(part for setting in args.settings for part in ("--set", setting))]
 
 
 @contextmanager
@@ -81,19 +101,41 @@ def _pid(file: IO[str]) -> str:
     return f" ({pid})" if pid.isdecimal() else ""
 
 
-async def _serve(assembly: Assembly, data: Path) -> None:
+async def _serve(assembly: Assembly, data: Path, slot: Slot | None) -> None:
     binds = [section.bind for _, section in assembly.plugins if isinstance(section, ListenerConfig)]
-    worker = Worker(secrets.token_hex(4), data, exposed=any(map(is_exposed, binds)))
+    name, former = _names(data, slot)
+    worker = Worker(name, data, exposed=any(map(is_exposed, binds)), former=former)
     kernel = Kernel(assembly.plugins, assembly.kernel, worker=worker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, kernel)
+        if slot is not None:
+            nursery.start_soon(_stop_with_supervisor, kernel, slot.life)
         deps = await nursery.start(kernel.serve)
         if isinstance(deps, Deps):
             await _first_user(deps)
             _tune_collector()
-            _announce(deps, assembly, data)
+            if slot is None:
+                _announce(deps, assembly, data)
+            else:
+                os.write(slot.ready, b".")
+                os.close(slot.ready)
         await kernel.stopped.wait()
         nursery.cancel_scope.cancel()
+
+
+def _names(data: Path, slot: Slot | None) -> tuple[str, str | None]:
+    """A name for this life, and that of the former one on these data, in this slot; kept for the next one."""
+    name = secrets.token_hex(4) if slot is None else f"{slot.number}-{secrets.token_hex(4)}"
+    kept = data / ("worker" if slot is None else f"worker-{slot.number}")
+    former = kept.read_text().strip() if kept.exists() else None
+    kept.write_text(f"{name}\n")
+    return name, former
+
+
+async def _stop_with_supervisor(kernel: Kernel, life: int) -> None:
+    async with trio.lowlevel.FdStream(life) as stream:
+        await stream.receive_some(1)
+    kernel.stop()
 
 
 def _tune_collector() -> None:

@@ -41,12 +41,13 @@ class KernelConfig:
 class Worker:
     """Who this worker is: a name that no other worker has, also not in an earlier life; and where it keeps data.
 
-    `exposed`: it listens where other machines can reach it.
+    `exposed`: it listens where other machines can reach it. `former`: what its earlier life went by, if there was one.
     """
 
     name: str
     data: Path
     exposed: bool = False
+    former: str | None = None
 
 
 BASE: tuple[type[Any], ...] = (Worker, Clock, Registry, Timers, Rooms, Sessions, Health, OutboxLimits)

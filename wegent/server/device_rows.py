@@ -97,9 +97,13 @@ def call_offline(unit: Unit, user_id: int, device_id: str, since: datetime | Non
     return unit.put_device(user_id, device_id, status=DeviceStatus.OFFLINE.value)
 
 
-def disconnect_all(unit: Unit, *, now: datetime) -> None:
-    """No worker is alive, so nothing is connected; what was until now has its window from now on."""
+def disconnect_all(unit: Unit, *, now: datetime, worker: str | None = None) -> None:
+    """No worker is alive, or the one of that name is not, so nothing is connected to it; what was until now has its
+    window from now on.
+    """
     for device in unit.present_devices():
+        if worker is not None and not (device.connection or "").startswith(f"{worker}."):
+            continue
         since = device.offline_since or now
         changes = {"status": DeviceStatus.OFFLINE.value, "connection": None, "offline_since": since}
         unit.put_device(device.user_id, device.device_id, **changes)

@@ -56,13 +56,17 @@ class Devices:
         *,
         limits: DeviceLimits | None = None,
         token_of: Callable[[Job], str] | None = None,
+        former: str | None = None,
     ) -> None:
-        """`voice` tells of runs that end while they wait; `token_of` makes a job's `auth_token`."""
+        """`voice` tells of runs that end while they wait; `token_of` makes a job's `auth_token`. `former` is what this
+        worker was called in its earlier life, where others may be alive; without it no other is.
+        """
         self.limits = limits or DeviceLimits()
         self.teller = DeviceTeller(store, rooms)
         self.reports = DeviceReports(store, remote)
         self.presence = DevicePresence(store, clock, remote, self.teller, voice, self.limits)
         self._dispatch = DeviceDispatch(queue, remote, self.teller, self.limits, self._begun, token_of)
+        self._former = former
         self._store = store
         self._clock = clock
         self._rooms = rooms
@@ -85,8 +89,8 @@ class Devices:
         return sum(link.slots for link in self._links.values())
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold what connections need, until cancelled. No other worker is alive when this begins."""
-        await self._store.write(lambda unit: rows.disconnect_all(unit, now=self._clock.now()))
+        """Hold what connections need, until cancelled."""
+        await self._store.write(lambda unit: rows.disconnect_all(unit, now=self._clock.now(), worker=self._former))
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery

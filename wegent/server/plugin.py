@@ -163,13 +163,14 @@ class ChatPlugin(Plugin):
         self._runs, self._queue = work.runs, work.queue
         provisions = _provisions(self.name, config, deps, work)
         await deps.one(Store).write(add_defaults)
-        await work.reaper.recover()  # the data folder is locked: no other worker is alive
+        await work.recover(deps.one(Worker))
         async with trio.open_nursery() as nursery:
             if work.relay is not None:
                 await nursery.start(work.relay.serve)
             await nursery.start(work.runs.serve)
             await nursery.start(work.remote.serve)
-            await work.remote.recover()
+            if work.alone:
+                await work.remote.recover()
             await nursery.start(work.devices.serve)
             nursery.start_soon(work.queue.run)
             nursery.start_soon(work.dispatcher.run)
@@ -197,6 +198,18 @@ class _Work:
     reaper: Reaper
     dispatcher: Dispatcher
     devices: Devices
+
+    @property
+    def alone(self) -> bool:
+        """Whether this worker is the only one: the data folder is locked, and so the log is."""
+        return self.relay is None
+
+    async def recover(self, worker: Worker) -> None:
+        """Take what an earlier life left: of this worker, or where it is the only one, of any."""
+        if self.alone:
+            await self.reaper.recover()
+        elif worker.former is not None:
+            await self.reaper.recover(worker.former)
 
 
 def _assemble(config: ChatConfig, deps: Deps) -> _Work:
@@ -232,6 +245,7 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
             remote,
             limits=DeviceLimits(window=config.lapses.device),
             token_of=None if tokens is None else tokens.run_token,
+            former=None if streams.local else deps.one(Worker).former or "none",
         ),
     )
 

@@ -64,10 +64,12 @@ class Reaper:
         self._doubt: _Doubt | None = None
         self._blind = False
 
-    async def recover(self) -> None:
-        """Take what workers of an earlier life left: for a server that has the data to itself."""
-        await self._fetch(await self._book.held(None))
-        self._tell(self._owner, await self._book.reclaim_workers())
+    async def recover(self, former: str | None = None) -> None:
+        """Take what this worker left, which was called so in an earlier life; without a name what any worker left: for
+        a server that has the data to itself.
+        """
+        await self._fetch(await self._book.held(former))
+        self._tell(self._owner, await self._book.reclaim_workers(former))
 
     async def run(self) -> None:
         """Look and take over, until cancelled."""

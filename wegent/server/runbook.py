@@ -161,14 +161,17 @@ class StoreRunBook(RunBook):
 
         return await self._store.write(work)
 
-    async def reclaim_workers(self) -> list[Lost]:
-        """Take every run that a worker holds: for who knows that no worker is alive."""
+    async def reclaim_workers(self, name: str | None = None) -> list[Lost]:
+        """Take every run that a worker holds, or the one of that name: for who knows that it is not alive."""
+
+        def dead(owner: str | None) -> bool:
+            return not is_remote(owner or "") and name in (None, owner)
 
         def work(unit: Unit) -> list[Lost]:
             for each in unit.beats():
-                if not is_remote(each.owner):
+                if dead(each.owner):
                     unit.forget_owner(each.owner)
-            return self._take(unit, [row for row in unit.running() if not is_remote(row.owner or "")])
+            return self._take(unit, [row for row in unit.running() if dead(row.owner)])
 
         return await self._store.write(work)
 

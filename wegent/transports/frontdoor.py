@@ -17,6 +17,7 @@ from attrs import frozen
 from wegent.core.instruments import Registry
 from wegent.core.reader import Reader
 from wegent.transports.flusher import Flusher
+from wegent.transports.peers import Peers
 from wegent.transports.plain import PlainSocket
 from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
 
@@ -74,8 +75,12 @@ def listen(host: str, port: int, *, backlog: int = 4_096) -> list[socket.socket]
 class FrontDoor:
     """Accepts connections and hands them on; holds the tasks that read and write for all of them."""
 
-    def __init__(self, registry: Registry, limits: FrontDoorLimits | None = None) -> None:
+    def __init__(
+        self, registry: Registry, limits: FrontDoorLimits | None = None, *, peers: Peers | None = None
+    ) -> None:
+        """`peers` are the other workers of this host, to whom connections go that are about their sessions."""
         self.limits = limits or FrontDoorLimits()
+        self.peers = peers
         self.flusher = Flusher()
         self._reader = Reader()
         self._claims: dict[str, Claim] = {}
@@ -140,11 +145,28 @@ class FrontDoor:
                 if self._waiting >= self.limits.waiting or self._open >= self.limits.connections:
                     sock.close()
                     continue
-                self._nursery.start_soon(self._connection, sock, str(address[0]), name=CONNECTION)
+                self._nursery.start_soon(self._connection, sock, str(address[0]) if address else "", name=CONNECTION)
 
-    async def _connection(self, sock: socket.socket, peer: str) -> None:
+    async def take_over(self, listener: socket.socket) -> None:
+        """Take connections that other workers hand over, until cancelled; the listening socket is closed in the end."""
+        assert self._nursery is not None
+        with trio.socket.from_stdlib_socket(listener) as taking:
+            while True:
+                given, _ = await taking.accept()
+                self._nursery.start_soon(self._taken, given, name=CONNECTION)
+
+    async def _taken(self, given: trio.socket.SocketType) -> None:
+        assert self.peers is not None
+        with trio.move_on_after(self.limits.head_timeout):
+            if (taken := await self.peers.take_over(given)) is not None:
+                sock, read = taken
+                assert self._nursery is not None
+                self._nursery.start_soon(self._connection, sock, "", read, name=CONNECTION)
+
+    async def _connection(self, sock: socket.socket, peer: str, read: bytes = b"") -> None:
         self._open += 1
         plain = PlainSocket(sock, peer, self._reader)
+        plain.head_rest = read
         try:
             await self._server(plain, await self._head(plain))
         except Exception:
@@ -157,6 +179,8 @@ class FrontDoor:
         """Who serves the connection; plain, so that the request is gone where nobody keeps it."""
         if isinstance(request, HandshakeError):
             plain.send_now(refusal(request.status, request.reason, request.headers))
+        elif request is not None and (owner := self._elsewhere(request)) is not None:
+            return self._hand_over(plain, owner)
         elif request is not None and is_upgrade(request) and (claim := self._claims.get(request.path)) is not None:
             return claim(request, plain)
         elif request is not None and is_upgrade(request) and request.method == "GET":
@@ -164,6 +188,18 @@ class FrontDoor:
         elif request is not None and self._fallback is not None:
             return self._fallback(plain)
         return plain.finish(self.limits.head_timeout)
+
+    def _elsewhere(self, request: Request) -> str | None:
+        """The worker of this host to which an upgrade of a session belongs, if that is another one."""
+        if self.peers is None or not is_upgrade(request):
+            return None
+        return self.peers.owner(request.parameter("sid"))
+
+    async def _hand_over(self, plain: PlainSocket, owner: str) -> None:
+        assert self.peers is not None
+        if not await self.peers.hand_over(owner, plain.sock, plain.head_rest):
+            plain.send_now(refusal(400, "Session ID unknown"))
+            await plain.finish(self.limits.head_timeout)
 
     async def _head(self, plain: PlainSocket) -> Request | HandshakeError | None:
         """The first request's head; None where the connection ended before it was whole.
@@ -189,6 +225,6 @@ class FrontDoor:
             request = parse_request(bytes(read[: end + 4]))
         except HandshakeError as error:
             return error
-        upgrade = is_upgrade(request) and request.path in self._claims
+        upgrade = is_upgrade(request) and request.path in self._claims and self._elsewhere(request) is None
         plain.head_rest = bytes(read[end + 4 :]) if upgrade else bytes(read)
         return request

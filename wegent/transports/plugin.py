@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import trio
@@ -21,6 +22,7 @@ from wegent.core.ports.transport import Transport
 from wegent.core.sessions import Sessions
 from wegent.core.timers import Timers
 from wegent.transports.frontdoor import FrontDoor, FrontDoorLimits, listen
+from wegent.transports.peers import Peers
 from wegent.transports.websocket import RawConfig, RawServices, RawTransport
 
 
@@ -31,18 +33,26 @@ class Listening:
     addresses: tuple[tuple[str, int], ...]
 
 
+@frozen
+class FrontDoorConfig(FrontDoorLimits):
+    """`peers`: the folder of the sockets by which the workers of one host reach each other; empty: there is one."""
+
+    peers: str = ""
+
+
 class FrontDoorPlugin(Plugin):
     """Holds all connections of the port, and the flusher."""
 
     name = "front-door"
     provides: ClassVar[tuple[type[Any], ...]] = (FrontDoor,)
-    Config = FrontDoorLimits
+    Config = FrontDoorConfig
 
     async def run(
-        self, config: FrontDoorLimits, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
+        self, config: FrontDoorConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
     ) -> None:
         """Hold them until all else has stopped."""
-        door = FrontDoor(deps.one(Registry), config)
+        peers = Peers(Path(config.peers), deps.one(Worker).name) if config.peers else None
+        door = FrontDoor(deps.one(Registry), config, peers=peers)
         async with trio.open_nursery() as nursery:
             await nursery.start(door.run)
             task_status.started([Provision(FrontDoor, door)])
@@ -50,9 +60,12 @@ class FrontDoorPlugin(Plugin):
 
 @frozen
 class ListenerConfig:
-    """`bind`: HOST:PORT, an IPv6 host in brackets; port 0 picks one."""
+    """`bind`: HOST:PORT, an IPv6 host in brackets; port 0 picks one. `descriptors`: sockets that listen already, opened
+    by whoever started this process; then `bind` only says where.
+    """
 
     bind: str = "127.0.0.1:8000"
+    descriptors: tuple[int, ...] = ()
 
 
 class ListenerPlugin(Plugin):
@@ -72,10 +85,21 @@ class ListenerPlugin(Plugin):
     ) -> None:
         """Accept."""
         self._door = deps.one(FrontDoor)
-        sockets = _listen(config.bind, self._door.limits.backlog)
+        sockets = [socket.socket(fileno=each) for each in config.descriptors]
+        sockets = sockets or open_port(config.bind, self._door.limits.backlog)
         addresses = tuple((str(name[0]), int(name[1])) for name in (sock.getsockname() for sock in sockets))
         task_status.started([Provision(Listening, Listening(addresses))])
-        await self._door.accept(sockets)
+        if (peers := self._door.peers) is None:
+            await self._door.accept(sockets)
+            return
+        asked, passed = peers.listen()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._door.take_over, passed)
+                await self._door.accept([*sockets, asked])
+                await trio.sleep_forever()
+        finally:
+            peers.close()
 
     async def drain(self, deadline: float) -> None:
         """Accept nothing more."""
@@ -94,7 +118,12 @@ def is_exposed(bind: str) -> bool:
         return True
 
 
-def _listen(bind: str, backlog: int) -> list[socket.socket]:
+def open_port(bind: str, backlog: int = FrontDoorLimits().backlog) -> list[socket.socket]:
+    """Sockets that listen on HOST:PORT.
+
+    Raises:
+        ConfigError: it is no address, or can't be had.
+    """
     host, found, port = bind.rpartition(":")
     if not found or not port.isdecimal() or int(port) > 65_535:
         message = f"--bind takes HOST:PORT, such as 127.0.0.1:8000, not {bind!r}"

@@ -18,6 +18,7 @@ from wegent.core.sessions import Connection, Sessions
 from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
 from wegent.transports.heartbeat import Heartbeat
+from wegent.transports.peers import Peers
 from wegent.transports.plain import PlainSocket
 from wegent.transports.socketio import payload
 from wegent.transports.socketio.values import PacketError
@@ -56,6 +57,7 @@ class SocketIOServices:
     limits: OutboxLimits
     config: SocketIOConfig
     worker: str = "w"
+    peers: Peers | None = None
 
 
 class PollDrain(Drain):

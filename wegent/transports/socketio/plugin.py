@@ -54,6 +54,7 @@ class SocketIOPlugin(Plugin):
             limits=deps.one(OutboxLimits),
             config=config,
             worker=deps.one(Worker).name,
+            peers=door.peers,
         )
         transport = SocketIOTransport(services, namespaces_of(deps))
         door.claim(config.path, transport.serve)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import trio
 
 from wegent import codec
+from wegent.transports.forwarding import Unreachable, forward
 from wegent.transports.socketio.client import Client
 from wegent.transports.socketio.engineio import POLLING
 from wegent.transports.socketio.payload import decode_payload
@@ -64,6 +65,8 @@ class Polling:
         try:
             if not allowed:
                 raise Refusal(*FORBIDDEN)
+            if await self._pass_on(scope, headers, receive, send):
+                return
             status, more, body = await self._answer(scope, headers, receive)
         except Refusal as error:
             status, more = error.status, [JSON]
@@ -96,6 +99,21 @@ class Polling:
             return await self._post(client, headers, receive)
         raise Refusal(*BAD_METHOD)
 
+    async def _pass_on(self, scope: Any, headers: dict[bytes, bytes], receive: Any, send: Any) -> bool:
+        """Have another worker of this host answer, if the session is there; whether it was."""
+        peers = self._transport.services.peers
+        if peers is None or b"sid=" not in scope["query_string"]:
+            return False
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        if (owner := peers.owner(query.get("sid"))) is None:
+            return False
+        body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+        try:
+            await forward(peers.http(owner), scope, body, receive, send)
+        except Unreachable:
+            raise Refusal(*UNKNOWN_SID) from None
+        return True
+
     def _open(self, method: str) -> tuple[int, Headers, bytes]:
         if method != "GET":
             raise Refusal(*BAD_METHOD)
@@ -117,26 +135,29 @@ class Polling:
         return (200, [TEXT], body) if body else (0, [], b"")
 
     async def _post(self, client: Client, headers: dict[bytes, bytes], receive: Any) -> tuple[int, Headers, bytes]:
-        config = self._transport.services.config
-        length = headers.get(b"content-length", b"0")
-        if len(length) > 15 or int(length) > config.max_payload:
-            raise Refusal(*TOO_LARGE)
+        self._check_length(headers)
         if client.posting:
             client.client_left()  # two at once have no order
             raise Refusal(*BAD_REQUEST)
         client.posting = True
         try:
-            return await self._receive(client, receive)
+            return await self._receive(client, await self._body(headers, receive))
         finally:
             client.posting = False
 
-    async def _receive(self, client: Client, receive: Any) -> tuple[int, Headers, bytes]:
+    def _check_length(self, headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length", b"0")
+        if len(length) > 15 or int(length) > self._transport.services.config.max_payload:
+            raise Refusal(*TOO_LARGE)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Any) -> bytes:
+        self._check_length(headers)
         config = self._transport.services.config
-        body = None
         with trio.move_on_after(config.body_timeout):
-            body = await _read(receive, config.max_payload)
-        if body is None:
-            raise Refusal(*TOO_SLOW)
+            return await _read(receive, config.max_payload)
+        raise Refusal(*TOO_SLOW)
+
+    async def _receive(self, client: Client, body: bytes) -> tuple[int, Headers, bytes]:
         try:
             packets = decode_payload(body)
             for kind, data in packets:
