@@ -23,9 +23,10 @@ LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 class Server:
     """A server on data that outlives it. Its output is kept, to be shown with a failure."""
 
-    def __init__(self, data: Path, *settings: str) -> None:
+    def __init__(self, data: Path, *settings: str, workers: int = 1) -> None:
         self.data = data
         self.settings = settings
+        self.workers = workers
         self.port = 0
         self.output: list[str] = []
         self.process: subprocess.Popen[str] | None = None
@@ -43,7 +44,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it says where it listens. The port stays the same over restarts."""
         command = [sys.executable, "-m", "wegent.cli.main", "serve", "--bind", f"127.0.0.1:{self.port}"]
-        command += ["--data", str(self.data)]
+        command += ["--data", str(self.data), "--workers", str(self.workers)]
         for setting in self.settings:
             command += ["--set", setting]
         environment = {**os.environ, "WEGENT_ADMIN_PASSWORD": PASSWORD}
@@ -94,9 +95,9 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, *settings: str) -> Iterator[Server]:
+def serving(data: Path, *settings: str, workers: int = 1) -> Iterator[Server]:
     """A server that is there for the time of the block, and ends without a traceback."""
-    server = Server(data, *settings)
+    server = Server(data, *settings, workers=workers)
     server.start()
     try:
         yield server

@@ -110,7 +110,12 @@ async def _serve(assembly: Assembly, data: Path, slot: Slot | None) -> None:
         nursery.start_soon(_stop_on_signal, kernel)
         if slot is not None:
             nursery.start_soon(_stop_with_supervisor, kernel, slot.life)
-        deps = await nursery.start(kernel.serve)
+        try:
+            deps = await nursery.start(kernel.serve)
+        except RuntimeError:
+            if not kernel.stopped.is_set():
+                raise
+            deps = None  # it was stopped before it had started
         if isinstance(deps, Deps):
             await _first_user(deps)
             _tune_collector()
