@@ -13,9 +13,12 @@ from wegent.core.text import clean
 from wegent.correction.prompts import SYSTEM, ask, judgement_of
 from wegent.engines.choice import EngineChoice
 from wegent.executors.chat_shell import model_of
+from wegent.executors.toolbox import Toolbox
 from wegent.protocol.chat_shell import UNNAMED, Features, ModelConfig, ModelMessage, ResponseMetadata, ResponseRequest
 from wegent.protocol.correction import CorrectionField, CorrectionResult, CorrectionStage
 from wegent.server.ports.corrector import CorrectionVoice, Corrector, ToCorrect
+from wegent.server.ports.search import Search
+from wegent.server.ports.tool import Asked
 
 MOST_JUDGEMENT = 100_000
 MOST_SUMMARY = 5_000
@@ -30,12 +33,13 @@ _FIELDS = {
 class EngineCorrector(Corrector):
     """Asks a model three times: what is wrong, what that comes to, and how it would be right."""
 
-    __slots__ = ("_choice", "_model")
+    __slots__ = ("_choice", "_model", "_toolbox")
 
-    def __init__(self, choice: EngineChoice, model: Mapping[str, Any]) -> None:
-        """`model` is asked where nobody names another; as a Model's `modelConfig`."""
+    def __init__(self, choice: EngineChoice, model: Mapping[str, Any], search: Search | None = None) -> None:
+        """`model` is asked where nobody names another; as a Model's `modelConfig`. It may verify facts by `search`."""
         self._choice = choice
         self._model = dict(model)
+        self._toolbox = Toolbox(search=search)
 
     def name_of(self, model: Mapping[str, Any]) -> str:
         """The model's id, or the engine's where it has none."""
@@ -87,7 +91,14 @@ class EngineCorrector(Corrector):
                 user_id=asked.user_id,
             ),
         )
-        await self._choice.of(config).run(request, heard)
+        may = Asked(
+            user_id=asked.user_id,
+            user_name="",
+            task_id=asked.task_id,
+            subtask_id=asked.subtask_id,
+            web_search=stage is CorrectionStage.VERIFYING_FACTS,
+        )
+        await self._toolbox.answer(self._choice.of(config), request, may, heard)
         if not heard.whole.strip():
             raise RunFailed("the correction model said nothing", type="model")
         return heard.whole

@@ -21,6 +21,7 @@ from wegent.server.correction_telling import CorrectionTeller
 from wegent.server.corrections import Corrections
 from wegent.server.ports.engine import Engine
 from wegent.server.ports.routes import Routes
+from wegent.server.ports.search import Search
 from wegent.server.ports.store import Store
 from wegent.server.telling import Teller
 
@@ -42,6 +43,7 @@ class CorrectionPlugin(Plugin):
 
     name = "correction"
     requires: ClassVar[tuple[type[Any], ...]] = (Store, TokenAuth, Teller, Engine)
+    wants: ClassVar[tuple[type[Any], ...]] = (Search,)
     provides: ClassVar[tuple[type[Any], ...]] = (Routes,)
     Config = CorrectionConfig
 
@@ -53,7 +55,7 @@ class CorrectionPlugin(Plugin):
         corrections = Corrections(
             deps.one(Store),
             deps.one(Clock),
-            EngineCorrector(choice, {"engine": config.engine, **config.model}),
+            EngineCorrector(choice, {"engine": config.engine, **config.model}, deps.maybe(Search)),
             deps.one(Teller),
             CorrectionTeller(deps.one(Rooms)),
             at_once=config.at_once,

@@ -310,10 +310,11 @@ def _answer(unit: Unit, task: Task, subtask_id: int) -> Subtask:
 
 def _corrected(unit: Unit, principal: Principal, subtask_id: int) -> Subtask:
     row = unit.subtask(subtask_id)
+    if row is not None:
+        readable_task(unit, principal, row.task_id)
     if row is None or row.deleted or row.role != Role.ASSISTANT:
         message = f"there is no answer {subtask_id}"
         raise NotFound(message)
-    readable_task(unit, principal, row.task_id)
     if CORRECTION not in row.result:
         message = f"answer {subtask_id} has no correction"
         raise NotFound(message)
