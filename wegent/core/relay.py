@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -14,6 +14,7 @@ from wegent.core.following import Following, Heard
 from wegent.core.order import MARGIN, Order
 from wegent.core.ports.fanout import Appended, Lost, Message, Subscription
 from wegent.core.rooms import RoomRelay
+from wegent.core.told import Told
 
 if TYPE_CHECKING:
     from wegent.core.instruments import Registry
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from wegent.core.ports.rows import Changes, Rows
     from wegent.core.rooms import Rooms
     from wegent.core.streams import Streams
-    from wegent.core.told import Told
 
 log = logging.getLogger(__name__)
 PATIENCE = 0.25
@@ -38,6 +38,8 @@ REMINDERS = (1.0, 2.0, 5.0, 15.0)
 lost reminder is noticed by nobody.
 """
 MOST_TOPICS = 20_000
+COMMANDS = "workers"
+"""The name of the topic on which workers tell each other what to do; no room is called so."""
 AT_ONCE = 16
 """Tasks whose rows are read at once."""
 
@@ -73,6 +75,8 @@ class Relay(RoomRelay):
         self._followed: dict[str, Following] = {}
         self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
         """When something was last said on a topic, and how often its number was repeated since."""
+        self._commands: dict[str, Callable[[Any], object]] = {}
+        self._missed: list[Callable[[], Awaitable[None]]] = []
         self._subscription: Subscription | None = None
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(AT_ONCE)
@@ -87,6 +91,7 @@ class Relay(RoomRelay):
             self._subscription, self._nursery = subscription, nursery
             for following in self._followed.values():  # whoever came before
                 nursery.start_soon(self._begin, following)
+            self._following(COMMANDS)
             nursery.start_soon(self._tick)
             task_status.started()
             try:
@@ -110,6 +115,8 @@ class Relay(RoomRelay):
 
     def _take(self, told: Told) -> None:
         """Tell those who are here, in order."""
+        if told.room == COMMANDS:
+            return  # who tells all has done it itself
         following = self._followed.get(told.room)
         if told.revision is not None and following is not None and following.order is not None:
             following.order.take(told)
@@ -128,6 +135,37 @@ class Relay(RoomRelay):
         """See to it that what waits there does not wait for long."""
         if following.order is not None and following.order.stuck:
             self._mend_soon(following, PATIENCE)
+
+    # what workers tell each other to do
+
+    def on(self, command: str, handler: Callable[[Any], object]) -> None:
+        """Do this where another worker tells all. It is plain, and does no harm a second time."""
+        self._commands[command] = handler
+
+    def on_missed(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Look at the store where commands may have been missed: what they tell stands there before they are told."""
+        self._missed.append(look)
+
+    def tell_all(self, command: str, data: Any) -> None:
+        """Have every other worker do it, as far as it hears of it. Plain."""
+        self.emit(Told("", COMMANDS, command, data))
+
+    def _do(self, told: Told) -> None:
+        handler = self._commands.get(told.event)
+        if handler is None:
+            log.warning("another worker asks for %r, which this one does not know", told.event)
+            return
+        try:
+            handler(told.payload)
+        except Exception:
+            log.exception("%r, which another worker asked for, failed", told.event)
+
+    async def _look_again(self) -> None:
+        for look in self._missed:
+            try:
+                await look()
+            except Overloaded as error:
+                log.warning("what other workers asked for can't be looked up: %s", error.sentence)
 
     # what others say
 
@@ -155,10 +193,16 @@ class Relay(RoomRelay):
             log.warning("a message of another worker on %s is not understood: %s", following.room, error)
             self._miss(following)
             return
-        self._take(told)
+        if told.room == COMMANDS:
+            self._do(told)
+        elif told.room == following.room:
+            self._take(told)
 
     def _miss(self, following: Following) -> None:
         """Something that others said there may be lost."""
+        if following.room == COMMANDS:
+            self._spawn(self._look_again)
+            return
         if following.order is not None:
             following.order.doubts += 1
             following.suspect = True
@@ -304,7 +348,11 @@ class Relay(RoomRelay):
             await trio.sleep(1.0)
             self._remind()
             for following in list(self._followed.values()):
-                idle = not following.members and trio.current_time() - following.idle_since >= LINGER
+                idle = (
+                    not following.members
+                    and following.room != COMMANDS
+                    and trio.current_time() - following.idle_since >= LINGER
+                )
                 if idle:
                     await self._unfollow(following)
                 elif following.suspect:

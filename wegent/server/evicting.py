@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wegent.core.rooms import Rooms
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.telling import CHAT, task_room
 
 
@@ -28,18 +29,27 @@ class Entering:
 
 
 class Evictions:
-    """Puts users out of task rooms, on this worker.
+    """Puts users out of task rooms.
 
     A send that was committed before its sender lost their place, and comes back after it, must not let them in again;
     so calls that let somebody in say so from before they ask the store (`entering`).
     """
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, elsewhere: Elsewhere | None = None) -> None:
         self._rooms = rooms
+        self._elsewhere = elsewhere
         self._entering: set[Entering] = set()
 
     def evict(self, task_id: int, user_id: int) -> None:
-        """Put all connections of the user out of the task's room, at once; those that are joining it as well."""
+        """Put all connections of the user out of the task's room on every worker; here at once, those that are joining
+        it as well.
+        """
+        self.evict_here(task_id, user_id)
+        if self._elsewhere is not None:
+            self._elsewhere.evict(task_id, user_id)
+
+    def evict_here(self, task_id: int, user_id: int) -> None:
+        """The same on this worker."""
         for entering in self._entering:
             if entering.user_id == user_id:
                 entering.refuse(task_id)

@@ -38,6 +38,7 @@ from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.editing import Editing
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.evicting import Evictions
 from wegent.server.implied import StoreRows, decode_told, encode_told
 from wegent.server.joining import Joining
@@ -191,6 +192,7 @@ class _Work:
     teller: Teller
     streams: Streams
     relay: Relay | None
+    elsewhere: Elsewhere | None
     queue: Queue
     skills: Skills
     runs: Runs
@@ -221,14 +223,17 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
     queue = Queue(book, registry, per_user=config.max_per_user)
     teller.after_ending = queue.nudge
     limits = RunLimits(max_stream=config.max_stream, cancel_timeout=config.cancel_timeout)
-    ask = (skills := Skills(store, rooms)).ask_of
+    relay = _relay(deps, streams)
+    elsewhere = None if relay is None else Elsewhere(relay)
+    ask = (skills := Skills(store, rooms, elsewhere=elsewhere)).ask_of
     runs = Runs(book, streams, executors, teller, registry, clock=clock, owner=owner, limits=limits, ask=ask)
     remote = RemoteRuns(book, streams, teller, registry, runs.saver, clock=clock, limits=limits, ask=ask)
     tokens = deps.maybe(TokenAuth)
     return _Work(
         teller,
         streams,
-        _relay(deps, streams),
+        relay,
+        elsewhere,
         queue,
         skills,
         runs,
@@ -265,11 +270,16 @@ def _relay(deps: Deps, streams: Streams) -> Relay | None:
 def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[Provision]:
     """What people and devices ask for, and what other plugins get."""
     store, clock, rooms, auth = deps.one(Store), deps.one(Clock), deps.one(Rooms), deps.one(Auth)
-    stop, release = stopper_of(work.runs, work.remote), work.queue.release
+    stop, release = stopper_of(work.runs, work.remote, work.elsewhere), work.queue.release
     command = CommandPolicy(config.command).in_force(exposed=deps.one(Worker).exposed)
     window = timedelta(seconds=config.lapses.device)
     targets = Targets(clock, tuple(deps.all(Executor)), config.default_executor, command, window)
-    updates, evictions, contexts = Updates(rooms), Evictions(rooms), Contexts(deps.all(ContextProvider))
+    updates, contexts = Updates(rooms), Contexts(deps.all(ContextProvider))
+    evictions = Evictions(rooms, work.elsewhere)
+    if work.elsewhere is not None:
+        here = stopper_of(work.runs, work.remote)
+        sessions = deps.one(Sessions)
+        work.elsewhere.serve(stop=here, evictions=evictions, skills=work.skills, store=store, sessions=sessions)
     sending = Sending(
         store, clock, rooms, work.teller, release, targets, stop=stop, evictions=evictions, contexts=contexts
     )

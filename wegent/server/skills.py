@@ -19,6 +19,7 @@ from wegent.protocol.events import SKILL_REQUEST
 from wegent.protocol.limits import MAX_NAME, SKILL_TIMEOUT_S
 from wegent.protocol.skills import SkillRequest, SkillResponse
 from wegent.server.access import readable_task
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.ports.store import Store
 from wegent.server.telling import CHAT, task_room
 
@@ -39,7 +40,10 @@ class _Question:
 class Skills:
     """Asks the room of a task; the first answer of somebody who may see the task counts."""
 
-    def __init__(self, store: Store, rooms: Rooms, *, timeout: float = SKILL_TIMEOUT_S) -> None:
+    def __init__(
+        self, store: Store, rooms: Rooms, *, timeout: float = SKILL_TIMEOUT_S, elsewhere: Elsewhere | None = None
+    ) -> None:
+        self._elsewhere = elsewhere
         self._store = store
         self._rooms = rooms
         self._timeout = timeout
@@ -58,7 +62,7 @@ class Skills:
         Raises:
             RunFailed: nobody answered in time (type `timeout`), the answer was a failure, or the request is too large.
         """
-        request_id = secrets.token_urlsafe(16)
+        request_id = f"{task_id}.{secrets.token_urlsafe(16)}"  # whoever answers is asked for the task's access anywhere
         request = _request(request_id, skill_name, action, data)
         question = self._questions[request_id] = _Question(task_id)
         try:
@@ -87,15 +91,30 @@ class Skills:
             NotFound: nobody waits for it, or not any more.
             AccessDenied: the task it was asked in is somebody else's.
         """
-        question = self._questions.get(response.request_id)
-        if question is not None:
-            task_id = question.task_id
+        task_id = _task_of(response.request_id)
+        if task_id is not None and (self._elsewhere is not None or response.request_id in self._questions):
             await self._store.read(lambda unit: readable_task(unit, principal, task_id))
-        if question is None or question.answer is not None or response.request_id not in self._questions:
-            message = "nobody waits for an answer to this request, or not any more"
-            raise NotFound(message)
+            if self.take(response):
+                return
+            if self._elsewhere is not None and response.request_id not in self._questions:
+                self._elsewhere.answer(response)
+                return
+        message = "nobody waits for an answer to this request, or not any more"
+        raise NotFound(message)
+
+    def take(self, response: SkillResponse) -> bool:
+        """An answer of somebody who may give it; False: it is not the first, or nobody asked here. Plain."""
+        question = self._questions.get(response.request_id)
+        if question is None or question.answer is not None:
+            return False
         question.answer = response
         question.answered.set()
+        return True
+
+
+def _task_of(request_id: str) -> int | None:
+    number, dot, _ = request_id.partition(".")
+    return int(number) if dot and number.isdecimal() and len(number) < 17 else None
 
 
 def _request(request_id: str, skill_name: str, action: str, data: Mapping[str, Any]) -> SkillRequest:

@@ -12,6 +12,7 @@ from wegent.core.runs import Runs
 from wegent.protocol.chat import ChatCancelAck
 from wegent.protocol.status import IfRunning, Status
 from wegent.server.access import controllable_run
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, is_terminal, settle
@@ -21,11 +22,14 @@ Stop = Callable[[int, int], object]
 """Reaches a run itself: `stop(subtask_id, attempt)`."""
 
 
-def stopper_of(runs: Runs, remote: RemoteRuns) -> Callable[[int, int], bool]:
+def stopper_of(runs: Runs, remote: RemoteRuns, elsewhere: Elsewhere | None = None) -> Callable[[int, int], bool]:
     """What reaches a run, wherever it is: by row and attempt; whether this worker knew of it."""
 
     def stop(subtask_id: int, attempt: int) -> bool:
-        return runs.cancel(subtask_id, attempt) or remote.cancel(subtask_id, attempt)
+        known = runs.cancel(subtask_id, attempt) or remote.cancel(subtask_id, attempt)
+        if not known and elsewhere is not None:
+            elsewhere.stop(subtask_id, attempt)
+        return known
 
     return stop
 

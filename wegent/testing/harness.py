@@ -43,6 +43,7 @@ from wegent.server.device_namespace import device_namespace
 from wegent.server.devices import Devices
 from wegent.server.dispatch import Dispatcher
 from wegent.server.editing import Editing
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.evicting import Evictions
 from wegent.server.joining import Joining
 from wegent.server.members import Members
@@ -129,20 +130,26 @@ class Application:
         self.relay = self.rooms.relay = self.make_relay()
         self.book = StoreRunBook(self.store, self.clock, job_of)
         self.queue = Queue(self.book, self.registry)
-        self.skills = Skills(self.store, self.rooms)
+        self.elsewhere = None if self.relay is None else Elsewhere(self.relay)
+        self.skills = Skills(self.store, self.rooms, elsewhere=self.elsewhere)
         self.runs = self.make_runs({CHAT_SHELL: executor})
         self.remote = self.make_remote()
         self.reaper = Reaper(
             self.book, self.remote, self.streams, self.teller, self.registry, owner=self.owner, lapses=lapses
         )
-        self.stop = stopper_of(self.runs, self.remote)
+        self.stop = stopper_of(self.runs, self.remote, self.elsewhere)
         self.dispatcher = Dispatcher(self.queue, self.runs, {CHAT_SHELL: max_concurrent})
         self.teller.after_ending = self.queue.nudge
         self.device_limits = device_limits or DeviceLimits()
         window = timedelta(seconds=self.device_limits.window)
         self.targets = Targets(self.clock, [CHAT_SHELL], CHAT_SHELL, window=window)
-        self.updates, self.evictions = Updates(self.rooms), Evictions(self.rooms)
+        self.updates, self.evictions = Updates(self.rooms), Evictions(self.rooms, self.elsewhere)
         self.sending = self.make_sending()
+        if self.elsewhere is not None:
+            here = stopper_of(self.runs, self.remote)
+            self.elsewhere.serve(
+                stop=here, evictions=self.evictions, skills=self.skills, store=self.store, sessions=self.sessions
+            )
         self.members = Members(self.store, self.clock, self.teller, self.updates, self.evictions)
         self.changing = Changing(self.store, self.clock, self.teller, self.updates, self.evictions, self.stop)
         self.editing = Editing(self.store, self.sending, self.updates)

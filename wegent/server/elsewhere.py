@@ -1,0 +1,87 @@
+"""What one worker asks of all others, for nobody knows at which of them a run, a connection or a question is.
+
+Each of these stands in the store before it is told, but for the answer to a question, which may be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wegent.codec import convert
+from wegent.core.model import Principal
+from wegent.core.relay import Relay
+from wegent.core.sessions import Sessions
+from wegent.protocol.shape import to_wire
+from wegent.protocol.skills import SkillResponse
+from wegent.server.access import may_see
+from wegent.server.ports.store import Store, Unit
+from wegent.server.telling import CHAT
+
+if TYPE_CHECKING:
+    from wegent.server.evicting import Evictions
+    from wegent.server.skills import Skills
+
+STOP, EVICT, ANSWER = "stop", "evict", "answer"
+TASK = "task:"
+
+
+class Elsewhere:
+    """Tells all other workers, and does what they tell."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def stop(self, subtask_id: int, attempt: int) -> None:
+        """A run is to end. Who misses this finds it at the next beat."""
+        self._relay.tell_all(STOP, [subtask_id, attempt])
+
+    def evict(self, task_id: int, user_id: int) -> None:
+        """A user has lost their place in a task."""
+        self._relay.tell_all(EVICT, [task_id, user_id])
+
+    def answer(self, response: SkillResponse) -> None:
+        """A question was answered by somebody who may."""
+        self._relay.tell_all(ANSWER, to_wire(response))
+
+    def serve(
+        self,
+        *,
+        stop: Callable[[int, int], object],
+        evictions: Evictions,
+        skills: Skills,
+        store: Store,
+        sessions: Sessions,
+    ) -> None:
+        """Do from now on what others tell."""
+        self._relay.on(STOP, lambda data: stop(*_two(data)))
+        self._relay.on(EVICT, lambda data: evictions.evict_here(*_two(data)))
+        self._relay.on(ANSWER, lambda data: skills.take(convert(data, SkillResponse)))
+
+        async def look() -> None:
+            """Put out whoever has no place any more where evictions may have been missed."""
+            here = _viewers(sessions)
+            gone = await store.read(lambda unit: [each for each in here if not _may_view(unit, *each)])
+            for task_id, principal in gone:
+                evictions.evict_here(task_id, principal.user_id)
+
+        self._relay.on_missed(look)
+
+
+def _two(data: Any) -> tuple[int, int]:
+    first, second = data
+    return int(first), int(second)
+
+
+def _viewers(sessions: Sessions) -> list[tuple[int, Principal]]:
+    found: dict[tuple[int, int], Principal] = {}
+    for session in sessions.all():
+        for room in session.rooms if session.namespace == CHAT else ():
+            if room.startswith(TASK):
+                found[int(room[len(TASK) :]), session.principal.user_id] = session.principal
+    return [(task_id, principal) for (task_id, _), principal in found.items()]
+
+
+def _may_view(unit: Unit, task_id: int, principal: Principal) -> bool:
+    task = unit.task(task_id)
+    return task is not None and not task.deleted and may_see(unit, principal, task)
