@@ -91,7 +91,7 @@ DOCUMENTED = {
     ("task:execute", LOCAL_EXECUTOR, S): (
         (
             "task_id subtask_id message_id attempt lease lease_s target= resume? user team bot prompt history="
-            " attachments= workspace= title auth_token created_at"
+            " attachments= workspace= title auth_token created_at traceparent?"
         ),
         "accepted reason?",
     ),

@@ -103,7 +103,8 @@ class Job:
     """One attempt to be run, claimed by `lease`.
 
     `spec` is what its executor is told (protocol §7.1), or the error that kept it from being put together; `about` is
-    whatever the application wants to find again when it hears of the run. Both are opaque to the kernel.
+    whatever the application wants to find again when it hears of the run. Both are opaque to the kernel. `traceparent`
+    is the span that it is a part of.
     """
 
     task_id: int
@@ -118,6 +119,7 @@ class Job:
     about: Any = None
     reason: str | None = None
     resume: Position | None = None
+    traceparent: str | None = None
 
     @property
     def stream(self) -> StreamId:

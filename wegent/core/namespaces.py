@@ -46,7 +46,7 @@ class Ack:
 class Handler:
     """One event's handler. `plain`: called by the reading task itself; `lane` None with `urgent`: runs beside all.
 
-    `parameters` is how many of session, payload and ack it takes.
+    `parameters` is how many of session, payload and ack it takes; `event` is its name.
     """
 
     call: Callable[..., Any]
@@ -55,6 +55,7 @@ class Handler:
     urgent: bool
     plain: bool
     parameters: int
+    event: str = ""
 
 
 class Namespaces(ABC):
@@ -118,6 +119,7 @@ class Namespace:
                 urgent=urgent,
                 plain=not inspect.iscoroutinefunction(call),
                 parameters=len(parameters),
+                event=event,
             )
             return call
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from wegent.core.committing import commit
 from wegent.core.errors import Conflict, NotFound, Overloaded, RunFailed, WegentError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wegent.core.clock import Clock
     from wegent.core.instruments import Registry
     from wegent.core.ports.executor import Executor
+    from wegent.core.ports.tracing import Attribute, Tracer
     from wegent.core.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class Runs:
         owner: str,
         limits: RunLimits | None = None,
         ask: Callable[[Job], Ask] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self.book = book
         self.saver = Saver(book)
         self.owner = owner
@@ -212,6 +215,20 @@ class Runs:
             self._idle.unpark_all()
 
     async def _live(self, run: Run) -> None:
+        if self._tracer is None:
+            await self._whole(run)
+            return
+        about: dict[str, Attribute] = {
+            "task.id": run.job.task_id,
+            "subtask_id": run.job.subtask_id,
+            "executor.type": run.job.target,
+        }
+        with self._tracer.span("process_task", about, parent=run.job.traceparent) as span:
+            await self._whole(run)
+            if run.replica.ending is not None:
+                span.set("outcome", run.replica.ending.status.value)
+
+    async def _whole(self, run: Run) -> None:
         started = trio.current_time()
         try:
             self._listener.started(run.job)
@@ -252,7 +269,10 @@ class Runs:
         if executor is None:
             message = f"this server has no executor {run.job.target!r}"
             raise RunFailed(message)
-        return await executor.run(run.job, run.sink)
+        job = run.job
+        if self._tracer is not None:
+            job = evolve(job, traceparent=self._tracer.traceparent())
+        return await executor.run(job, run.sink)
 
     async def _finish(self, run: Run, ending: Ending) -> None:
         """Commit the ending, then tell of it (protocol laws 3 and 4, §6.7); once, whoever comes first."""

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wegent.core.instruments import Registry
     from wegent.core.model import Principal
     from wegent.core.outbox import Outbox
+    from wegent.core.ports.tracing import Span, Tracer
     from wegent.core.rooms import Room, Rooms
     from wegent.core.timers import Timer, Timers
 
@@ -243,7 +245,12 @@ class Session:
             return
         started = trio.current_time()
         try:
-            item.ack(await item.handler.call(*(self, item.payload, item.ack)[: item.handler.parameters]))
+            arguments = (self, item.payload, item.ack)[: item.handler.parameters]
+            if self._sessions.tracer is None:
+                item.ack(await item.handler.call(*arguments))
+            else:
+                with self._span(self._sessions.tracer, item.handler, item.payload):
+                    item.ack(await item.handler.call(*arguments))
         except WegentError as error:
             item.ack(error.as_payload())
         except Exception:
@@ -253,12 +260,23 @@ class Session:
 
     def _handle_plain(self, handler: Handler, payload: Any, ack: Ack) -> None:
         try:
-            ack(handler.call(*(self, payload, ack)[: handler.parameters]))
+            if self._sessions.tracer is None:
+                ack(handler.call(*(self, payload, ack)[: handler.parameters]))
+            else:
+                with self._span(self._sessions.tracer, handler, payload):
+                    ack(handler.call(*(self, payload, ack)[: handler.parameters]))
         except WegentError as error:
             ack(error.as_payload())
         except Exception:
             log.exception("a handler of %s failed", self.namespace)
             ack(_UNEXPECTED)
+
+    def _span(self, tracer: Tracer, handler: Handler, payload: Any) -> AbstractContextManager[Span]:
+        attributes: dict[str, Any] = {"event_type": handler.event, "user_id": self.principal.user_id}
+        task_id = getattr(payload, "task_id", None)
+        if isinstance(task_id, int):
+            attributes["task_id"] = task_id
+        return tracer.span("ws.event", attributes)
 
     def send_ack(self, ack_id: Any, payload: Any) -> None:
         """Queue the answer to one of the client's events."""
@@ -313,6 +331,7 @@ class Sessions:
         self.limits = limits or SessionLimits()
         self.call_ids = count(1)
         self.draining = False
+        self.tracer: Tracer | None = None
         self.events_in = registry.counter("wegent_events_in", "Events from clients")
         self.latency = registry.histogram("wegent_event_seconds", "From an event's turn to its ack")
         self._registry = registry

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -12,6 +13,7 @@ from wegent.codec import CodecError, convert
 from wegent.core.errors import RunFailed
 from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Executor, Sink
+from wegent.core.ports.tracing import Attribute, Tracer
 from wegent.engines.choice import EngineChoice
 from wegent.executors.toolbox import Toolbox
 from wegent.protocol import jobs
@@ -23,7 +25,7 @@ from wegent.server.ports.tool import Asked
 class ChatShell(Executor):
     """Runs an engine in this process; at most `max_concurrent_chats` at once, the next wait their turn."""
 
-    __slots__ = ("_choice", "_slots", "_toolbox")
+    __slots__ = ("_choice", "_slots", "_toolbox", "_tracer")
     recovers: ClassVar[Literal["fail", "rerun", "resume"]] = "rerun"
 
     def __init__(
@@ -32,8 +34,10 @@ class ChatShell(Executor):
         default_engine: str = "offline",
         max_concurrent_chats: int = 50,
         toolbox: Toolbox | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._toolbox = toolbox or Toolbox()
+        self._tracer = tracer
         self._choice = EngineChoice(engines, default_engine)
         self._slots = trio.CapacityLimiter(max_concurrent_chats)
 
@@ -42,23 +46,43 @@ class ChatShell(Executor):
         request = request_of(job)
         engine = self._choice.of(request.model_config)
         async with self._slots:
-            return outcome_of(await self._toolbox.answer(engine, request, asked_of(job, request.features), sink))
+            answer = partial(self._toolbox.answer, engine, request, asked_of(job, request.features), sink)
+            return outcome_of(await traced(self._tracer, request, answer))
 
 
 class RemoteChatShell(Executor):
     """Has a Chat Shell service answer, which chooses the engine and counts its chats itself; tools are used here."""
 
-    __slots__ = ("_service", "_toolbox")
+    __slots__ = ("_service", "_toolbox", "_tracer")
     recovers: ClassVar[Literal["fail", "rerun", "resume"]] = "rerun"
 
-    def __init__(self, service: Engine, toolbox: Toolbox | None = None) -> None:
+    def __init__(self, service: Engine, toolbox: Toolbox | None = None, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._service = service
         self._toolbox = toolbox or Toolbox()
 
     async def run(self, job: Job, sink: Sink) -> Outcome:
         """Answer; see `Executor.run`."""
         request = request_of(job)
-        return outcome_of(await self._toolbox.answer(self._service, request, asked_of(job, request.features), sink))
+        answer = partial(self._toolbox.answer, self._service, request, asked_of(job, request.features), sink)
+        return outcome_of(await traced(self._tracer, request, answer))
+
+
+async def traced(
+    tracer: Tracer | None, request: ResponseRequest, answer: Callable[[], Awaitable[Completion]]
+) -> Completion:
+    """Have an answer given, within the span `chat.stream` where there is a tracer."""
+    if tracer is None:
+        return await answer()
+    began = trio.current_time()
+    about: dict[str, Attribute] = {"subtask_id": request.metadata.subtask_id or 0}
+    with tracer.span("chat.stream", about | {"model": request.model_config.model_id}) as span:
+        try:
+            completion = await answer()
+            span.set("model", completion.model)
+        finally:
+            span.set("duration", trio.current_time() - began)
+    return completion
 
 
 def outcome_of(completion: Completion) -> Outcome:

@@ -10,6 +10,7 @@ from wegent.codec import decode, encode
 from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Executor, Sink
 from wegent.executors.agents import unknown_shell, with_defaults
+from wegent.executors.handing import spec_of
 from wegent.executors.workspace import Workspaces
 from wegent.runner import job as agents_job
 from wegent.runner.agent import Agent, load
@@ -34,7 +35,7 @@ class LocalExecutor(Executor):
         """Call the agent; see `Executor.run`."""
         agent = await self._agent(job.spec.bot.shell_type)
         folder = await self._workspaces.prepare(job.spec)
-        workbench = await agent(agents_job.Job.read(decode(encode(job.spec)), folder), sink)
+        workbench = await agent(agents_job.Job.read(decode(encode(spec_of(job))), folder), sink)
         return Outcome({} if workbench is None else {"workbench": dict(workbench)})
 
     async def reclaim(self) -> None:

@@ -12,6 +12,7 @@ from wegent.core.config import Secret
 from wegent.core.kernel import Worker
 from wegent.core.ports.executor import Executor
 from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.core.ports.tracing import Tracer
 from wegent.engines.remote import RemoteConfig, RemoteEngine
 from wegent.executors.chat_shell import ChatShell, RemoteChatShell
 from wegent.executors.local import LocalExecutor
@@ -43,7 +44,7 @@ class ChatShellPlugin(Plugin):
     """Direct model streams (protocol §9)."""
 
     name = "chat-shell"
-    wants: ClassVar[tuple[type[Any], ...]] = (Engine, Tool, ToolSource, Search)
+    wants: ClassVar[tuple[type[Any], ...]] = (Engine, Tool, ToolSource, Search, Tracer)
     provides: ClassVar[tuple[type[Any], ...]] = (Executor,)
     Config = ChatShellConfig
 
@@ -54,11 +55,13 @@ class ChatShellPlugin(Plugin):
         tools, sources = deps.all(Tool).values(), deps.all(ToolSource).values()
         toolbox = Toolbox(tools, sources, deps.maybe(Search), config.tools)
         if config.url is None:
-            shell = ChatShell(deps.all(Engine), config.engine, config.max_concurrent, toolbox)
+            shell = ChatShell(deps.all(Engine), config.engine, config.max_concurrent, toolbox, deps.maybe(Tracer))
             task_status.started([Provision(Executor, shell, CHAT_SHELL)])
             return
         async with RemoteEngine.open(RemoteConfig(url=config.url, token=config.token)) as service:
-            task_status.started([Provision(Executor, RemoteChatShell(service, toolbox), CHAT_SHELL)])
+            task_status.started(
+                [Provision(Executor, RemoteChatShell(service, toolbox, deps.maybe(Tracer)), CHAT_SHELL)]
+            )
             await trio.sleep_forever()
 
 

@@ -12,6 +12,7 @@ from wegent.core.errors import RunFailed
 from wegent.core.model import Job, Outcome
 from wegent.core.ports.executor import Sink
 from wegent.executors.exits import Exit, without_a_word
+from wegent.executors.handing import spec_of
 from wegent.executors.runner import Conversation
 from wegent.executors.stopping import Step, stoppable
 
@@ -61,7 +62,7 @@ async def converse(
     Raises:
         RunFailed: the program said so, or ended without a word, or said what the protocol does not know.
     """
-    talk = Conversation(program.stdout, program.stdin, job.spec, sink)
+    talk = Conversation(program.stdout, program.stdin, spec_of(job), sink)
     steps = [Step(act, grace) for act in (talk.cancel, program.terminate, program.kill)]
     return await stoppable(partial(_work, program, talk, exit, beside), steps, program.gone)
 

@@ -76,7 +76,7 @@ class Job:
 
     `lease` proves the right to report, for `lease_s` seconds after each report. `target` is what it was claimed for:
     an executor's name, or a device. `resume` is where an earlier attempt's text ended. `auth_token` (scope `run`) reads
-    the task's rows and attachments.
+    the task's rows and attachments. `traceparent` (W3C Trace Context) is the span that the work is a part of.
     """
 
     task_id: int = field(validator=ID)
@@ -97,3 +97,4 @@ class Job:
     title: str
     auth_token: str
     created_at: datetime
+    traceparent: str | None = None

@@ -36,7 +36,8 @@ class Job:
     """One attempt at one reply.
 
     `folder` is where the task's files are, `workspace` what was cloned into it; `raw` is the whole job as the
-    protocol has it (§7.1). `auth_token` reads the task's rows and attachments.
+    protocol has it (§7.1). `auth_token` reads the task's rows and attachments; `traceparent`
+    (W3C Trace Context) is the span that the work is a part of.
     """
 
     task_id: int
@@ -52,6 +53,7 @@ class Job:
     attachments: tuple[Any, ...] = ()
     workspace: Mapping[str, Any] = field(factory=dict)
     auth_token: str = field(default="", repr=False)
+    traceparent: str | None = None
     raw: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -71,6 +73,7 @@ class Job:
             attachments=tuple(raw.get("attachments") or ()),
             workspace=raw.get("workspace") or {},
             auth_token=raw.get("auth_token", ""),
+            traceparent=raw.get("traceparent"),
             raw=raw,
         )
 

@@ -125,4 +125,5 @@ def job_from(row: Subtask, *, spec: Any = None, about: Any = None) -> Job:
         spec=spec,
         about=about,
         reason=row.reason,
+        traceparent=row.options.get("traceparent"),
     )

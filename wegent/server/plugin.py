@@ -19,6 +19,7 @@ from wegent.core.ports.executor import Executor
 from wegent.core.ports.fanout import Fanout
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.ports.tracing import Tracer
 from wegent.core.relay import Relay
 from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
@@ -136,7 +137,7 @@ class ChatPlugin(Plugin):
 
     name = "chat"
     requires: ClassVar[tuple[type[Any], ...]] = (Store, StreamLog, Fanout, Auth)
-    wants: ClassVar[tuple[type[Any], ...]] = (Executor, ContextProvider)
+    wants: ClassVar[tuple[type[Any], ...]] = (Executor, ContextProvider, Tracer)
     provides: ClassVar[tuple[type[Any], ...]] = (
         Namespaces,
         Runs,
@@ -226,7 +227,18 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
     relay = _relay(deps, streams)
     elsewhere = None if relay is None else Elsewhere(relay)
     ask = (skills := Skills(store, rooms, elsewhere=elsewhere)).ask_of
-    runs = Runs(book, streams, executors, teller, registry, clock=clock, owner=owner, limits=limits, ask=ask)
+    runs = Runs(
+        book,
+        streams,
+        executors,
+        teller,
+        registry,
+        clock=clock,
+        owner=owner,
+        limits=limits,
+        ask=ask,
+        tracer=deps.maybe(Tracer),
+    )
     remote = RemoteRuns(book, streams, teller, registry, runs.saver, clock=clock, limits=limits, ask=ask)
     tokens = deps.maybe(TokenAuth)
     return _Work(
@@ -281,7 +293,16 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
         sessions = deps.one(Sessions)
         work.elsewhere.serve(stop=here, evictions=evictions, skills=work.skills, store=store, sessions=sessions)
     sending = Sending(
-        store, clock, rooms, work.teller, release, targets, stop=stop, evictions=evictions, contexts=contexts
+        store,
+        clock,
+        rooms,
+        work.teller,
+        release,
+        targets,
+        stop=stop,
+        evictions=evictions,
+        contexts=contexts,
+        tracer=deps.maybe(Tracer),
     )
     joining = Joining(store, clock, rooms, work.streams)
     cancelling = Cancelling(store, clock, work.teller, stop)

@@ -10,6 +10,7 @@ from attrs import frozen
 from wegent.core.clock import Clock
 from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
+from wegent.core.ports.tracing import Tracer
 from wegent.core.rooms import Rooms
 from wegent.core.sessions import Session
 from wegent.protocol.chat import ChatSend, ChatSendAck
@@ -77,6 +78,7 @@ class Sending:
         stop: Stop | None = None,
         evictions: Evictions | None = None,
         contexts: Contexts | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`release` makes a row's run begin, `stop` makes one end that a message interrupts.
 
@@ -92,6 +94,7 @@ class Sending:
         self._updates = Updates(rooms)
         self._evictions = evictions or Evictions(rooms)
         self._contexts = contexts or Contexts()
+        self._tracer = tracer
 
     async def send(
         self,
@@ -241,8 +244,14 @@ class Sending:
                 "deep_thinking": payload.enable_deep_thinking,
                 "web_search": payload.enable_web_search,
                 "model": payload.force_override_bot_model,
+                **self._trace(),
             },
         )
+
+    def _trace(self) -> dict[str, str]:
+        """The span that asked for the answer, for the run to be a part of."""
+        traceparent = None if self._tracer is None else self._tracer.traceparent()
+        return {} if traceparent is None else {"traceparent": traceparent}
 
 
 def check(payload: ChatSend) -> None:

@@ -56,6 +56,7 @@ def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) ->
         title=task.title,
         auth_token="",
         created_at=row.created_at,
+        traceparent=row.options.get("traceparent"),
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from wegent.core.clock import Clock
+from wegent.core.ports.tracing import Tracer
 from wegent.server.ports.store import Store
 from wegent.storage.engines import parse_url
 from wegent.storage.memory import MemoryStore
@@ -17,7 +18,9 @@ from wegent.storage.sql import Limits, SqlStore
 
 
 @asynccontextmanager
-async def open_store(url: str, *, clock: Clock, limits: Limits | None = None) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, clock: Clock, limits: Limits | None = None, tracer: Tracer | None = None
+) -> AsyncIterator[Store]:
     """Open the database, bring its tables up to date, look after it while it is used, and close it.
 
     Args:
@@ -25,6 +28,7 @@ async def open_store(url: str, *, clock: Clock, limits: Limits | None = None) ->
             `postgresql://…`, or `memory://`, which keeps nothing.
         clock: where rows take their times from.
         limits: threads and time-outs.
+        tracer: gets a span for each statement of those who have one under way.
 
     Raises:
         ConfigError: the URL, a missing driver, a wrong password, or a database of a newer version.
@@ -35,6 +39,8 @@ async def open_store(url: str, *, clock: Clock, limits: Limits | None = None) ->
         return
     parsed, limits = parse_url(url), limits or Limits()
     store = SqlStore(parsed, clock, limits)
+    if tracer is not None:
+        store.trace(tracer)
     await trio.to_thread.run_sync(partial(migrate, parsed, timeout=limits.timeout))
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:

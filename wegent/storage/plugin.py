@@ -13,6 +13,7 @@ from wegent.core.config import Secret
 from wegent.core.health import Health
 from wegent.core.kernel import Worker
 from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.core.ports.tracing import Tracer
 from wegent.server.ports.store import Store
 from wegent.storage.opening import open_store
 
@@ -30,6 +31,7 @@ class StoragePlugin(Plugin):
     """Rows in SQLite, MariaDB, MySQL, PostgreSQL or memory."""
 
     name = "storage"
+    wants: ClassVar[tuple[type[Any], ...]] = (Tracer,)
     provides: ClassVar[tuple[type[Any], ...]] = (Store,)
     Config = StorageConfig
 
@@ -38,7 +40,7 @@ class StoragePlugin(Plugin):
     ) -> None:
         """Open, serve, close."""
         url = config.url or f"sqlite:///{(deps.one(Worker).data / DATABASE).absolute()}"
-        async with open_store(url, clock=deps.one(Clock)) as store:
+        async with open_store(url, clock=deps.one(Clock), tracer=deps.maybe(Tracer)) as store:
             deps.one(Health).add("storage", store.ready)
             task_status.started([Provision(Store, store)])
             await trio.sleep_forever()

@@ -7,6 +7,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
 import trio
@@ -17,10 +18,12 @@ from sqlalchemy.exc import DBAPIError
 
 from wegent.core.clock import Clock
 from wegent.core.errors import StoreAway
+from wegent.core.ports.tracing import Tracer
 from wegent.server.ports.store import Store, Unit
 from wegent.storage.engines import make_engine
 from wegent.storage.faults import AWAY, BUSY, Fault, LostRace, as_error, diagnose
 from wegent.storage.line import Line
+from wegent.storage.tracing import trace_statements
 
 T = TypeVar("T")
 
@@ -81,13 +84,13 @@ class Lane:
     Under load a thread takes several calls at once: handing one to a thread costs more than many a unit.
     """
 
-    __slots__ = ("arrived", "batch", "busy", "free", "lines", "open", "waiting", "writing")
+    __slots__ = ("arrived", "batch", "busy", "engine", "free", "lines", "open", "waiting", "writing")
 
     def __init__(self, url: URL, clock: Clock, limits: Limits, *, writing: bool) -> None:
         count = limits.writers if writing else limits.readers
         if url.get_backend_name() == "sqlite":
             count = 1 if writing else min(count, SQLITE_READERS)
-        engine = make_engine(url, writing=writing, timeout=limits.timeout)
+        engine = self.engine = make_engine(url, writing=writing, timeout=limits.timeout)
         self.writing = writing
         # A write may wait for a lock; behind it another one should only stand where there is one writer anyway.
         self.batch = 1 if writing and count > 1 else BATCH
@@ -113,6 +116,12 @@ def _answer(calls: Iterable[Call]) -> None:
             trio.lowlevel.reschedule(call.task, call.result or Error(StoreAway("the store is closed")))
 
 
+def _within(work: Callable[[Unit], T]) -> Callable[[Unit], T]:
+    """The same in the caller's context, whatever thread it runs in, so that its span is found there."""
+    context = copy_context()
+    return lambda unit: context.run(work, unit)
+
+
 class SqlStore(Store):
     """Runs units in worker threads, on connections of its own. Made by `open_store`, which also looks after it.
 
@@ -121,7 +130,7 @@ class SqlStore(Store):
     repeat.
     """
 
-    __slots__ = ("_away", "_closed", "_limits", "_news", "_probe", "_reads", "_threads", "_writes")
+    __slots__ = ("_away", "_closed", "_limits", "_news", "_probe", "_reads", "_threads", "_traced", "_writes")
 
     def __init__(self, url: URL, clock: Clock, limits: Limits) -> None:
         self._limits = limits
@@ -132,6 +141,13 @@ class SqlStore(Store):
         self._away = False
         self._closed = False
         self._news = trio.Event()
+        self._traced = False
+
+    def trace(self, tracer: Tracer) -> None:
+        """Tell of each statement; to be called before the first unit. It costs each of them something."""
+        self._traced = True
+        for engine in (self._reads.engine, self._writes.engine):
+            trace_statements(engine, tracer)
 
     @property
     def readers(self) -> int:
@@ -154,7 +170,7 @@ class SqlStore(Store):
         await trio.lowlevel.checkpoint_if_cancelled()
         if not lane.open:
             raise StoreAway("the store is closed")
-        call = Call(work)
+        call = Call(_within(work) if self._traced else work)
         lane.waiting.append(call)
         lane.arrived.unpark()
 
