@@ -268,7 +268,7 @@ async def test_a_model_that_is_named_checks_if_its_engine_is_there(autojump_cloc
 
         await app.store.write(lambda unit: model(unit, "good", {"engine": "second", "model_id": "very-clever"}))
         await app.store.write(lambda unit: model(unit, "bad", {"engine": "absent"}))
-        with pytest.raises(RunFailed, match="absent"):
+        with pytest.raises(Conflict, match="absent"):
             await app.correct(ack, model="bad")
         with pytest.raises(NotFound):
             await app.correct(ack, model="none")

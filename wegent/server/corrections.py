@@ -16,9 +16,8 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from wegent.codec import convert
 from wegent.core.clock import Clock
-from wegent.core.errors import Conflict, NotFound, Overloaded, ShuttingDown, WegentError
+from wegent.core.errors import Conflict, NotFound, Overloaded, RunFailed, ShuttingDown, WegentError
 from wegent.core.model import Principal
 from wegent.protocol.correction import (
     CorrectAccepted,
@@ -28,19 +27,17 @@ from wegent.protocol.correction import (
     CorrectRequest,
 )
 from wegent.protocol.shape import to_wire
-from wegent.protocol.status import Role, Status
 from wegent.server.access import controllable_run, readable_task
+from wegent.server.correction_rows import applied, checkable, corrected, item_of, with_correction
 from wegent.server.correction_telling import CORRECTION, CorrectionTeller, Voice
 from wegent.server.ports.corrector import Corrector, ToCorrect
 from wegent.server.ports.store import Store, Unit
-from wegent.server.records import Subtask, Task
+from wegent.server.records import Subtask
 from wegent.server.status import TaskView, settle
 from wegent.server.teams import model_named
 from wegent.server.telling import Teller
 
 log = logging.getLogger(__name__)
-MOST = 100_000
-"""Code points of an answer, and of its question, that are checked."""
 TRIES = 5
 AGAIN_AFTER = 1.0
 DEFECT = "the server failed at this; its log says more"
@@ -123,34 +120,26 @@ class Corrections:
     ) -> tuple[Begun, Subtask]:
         readable_task(unit, principal, asked.task_id)
         task = unit.touch(asked.task_id)
-        row = _answer(unit, task, asked.subtask_id)
-        if row.status != Status.COMPLETED or not row.content.strip():
-            message = f"this answer is {row.status}; one that is COMPLETED, and says something, can be checked"
-            raise Conflict(message)
+        row, question = checkable(unit, task, asked.subtask_id)
         if self._is_running(row):
             message = "this answer is being checked already"
             raise Conflict(message)
-        message_row = None if row.answers is None else unit.subtask(row.answers)
-        question = "" if message_row is None else message_row.prompt
-        if len(row.content) > MOST or len(question) > MOST:
-            message = f"an answer and its question may have {MOST} characters each to be checked"
-            raise Conflict(message)
         model = {} if asked.model is None else model_named(unit, principal, asked.model)
-        begun = Begun(
-            correction_id,
-            row.attempt,
-            self._corrector.name_of(model),
-            ToCorrect(task.id, row.id, principal.user_id, question, row.content, model),
-        )
+        to_correct = ToCorrect(task.id, row.id, principal.user_id, question, row.content, model)
+        begun = Begun(correction_id, row.attempt, self._name_of(model), to_correct)
         running = {
             "id": correction_id,
             "status": CorrectionStatus.RUNNING.value,
             "correction_model": begun.name,
             "started_at": self._clock.now().isoformat(),
         }
-        row = unit.update_subtask(row.id, task=task, result={**row.result, CORRECTION: running})
-        settle(unit, task)
-        return begun, row
+        return begun, with_correction(unit, task, row, running)
+
+    def _name_of(self, model: Mapping[str, Any]) -> str:
+        try:
+            return self._corrector.name_of(model)
+        except RunFailed as error:
+            raise Conflict(error.sentence) from error
 
     def _is_running(self, row: Subtask) -> bool:
         kept = row.result.get(CORRECTION)
@@ -230,7 +219,7 @@ class Corrections:
         changed = None
         if result is not None:
             changed = {**kept, "status": CorrectionStatus.DONE.value, "result": to_wire(result)}
-        return _with_correction(unit, task, row, changed)
+        return with_correction(unit, task, row, changed)
 
     # what is kept
 
@@ -240,7 +229,7 @@ class Corrections:
         Raises:
             NotFound, AccessDenied: there is no such answer, or no correction of it, or not for them.
         """
-        row = await self._store.read(lambda unit: _corrected(unit, principal, subtask_id))
+        row = await self._store.read(lambda unit: corrected(unit, principal, subtask_id))
         return item_of(row)
 
     async def delete(self, principal: Principal, subtask_id: int) -> None:
@@ -252,11 +241,11 @@ class Corrections:
 
         def work(unit: Unit) -> tuple[Subtask, Mapping[str, Any]]:
             controllable_run(unit, principal, subtask_id)
-            row = _corrected(unit, principal, subtask_id)
+            row = corrected(unit, principal, subtask_id)
             task = unit.touch(row.task_id)
-            row = _corrected(unit, principal, subtask_id)
+            row = corrected(unit, principal, subtask_id)
             kept: Mapping[str, Any] = row.result[CORRECTION]
-            return _with_correction(unit, task, row, None), kept
+            return with_correction(unit, task, row, None), kept
 
         row, kept = await self._store.write(work)
         if kept["status"] == CorrectionStatus.RUNNING:
@@ -276,80 +265,10 @@ class Corrections:
 
         def work(unit: Unit) -> tuple[Subtask, TaskView]:
             controllable_run(unit, principal, subtask_id)
-            task = unit.touch(_corrected(unit, principal, subtask_id).task_id)
-            row = _applied(unit, task, _corrected(unit, principal, subtask_id), now=self._clock.now())
+            task = unit.touch(corrected(unit, principal, subtask_id).task_id)
+            row = applied(unit, task, corrected(unit, principal, subtask_id), now=self._clock.now())
             return row, settle(unit, task)
 
         row, seen = await self._store.write(work)
         self._teller.ending(row, seen)
         return row.attempt
-
-
-def item_of(row: Subtask) -> CorrectionItem:
-    """The correction of a row that has one."""
-    kept = row.result[CORRECTION]
-    result = kept.get("result")
-    return CorrectionItem(
-        task_id=row.task_id,
-        subtask_id=row.id,
-        status=CorrectionStatus(kept["status"]),
-        correction_model=kept["correction_model"],
-        started_at=datetime.fromisoformat(kept["started_at"]),
-        result=None if result is None else convert(result, CorrectionResult),
-        applied=bool(kept.get("applied")),
-    )
-
-
-def _answer(unit: Unit, task: Task, subtask_id: int) -> Subtask:
-    row = unit.subtask(subtask_id)
-    if row is None or row.deleted or row.task_id != task.id or row.role != Role.ASSISTANT:
-        message = f"task {task.id} has no answer {subtask_id}"
-        raise NotFound(message)
-    return row
-
-
-def _corrected(unit: Unit, principal: Principal, subtask_id: int) -> Subtask:
-    row = unit.subtask(subtask_id)
-    if row is not None:
-        readable_task(unit, principal, row.task_id)
-    if row is None or row.deleted or row.role != Role.ASSISTANT:
-        message = f"there is no answer {subtask_id}"
-        raise NotFound(message)
-    if CORRECTION not in row.result:
-        message = f"answer {subtask_id} has no correction"
-        raise NotFound(message)
-    return row
-
-
-def _with_correction(unit: Unit, task: Task, row: Subtask, kept: Mapping[str, Any] | None) -> Subtask:
-    rest = {name: value for name, value in row.result.items() if name != CORRECTION}
-    row = unit.update_subtask(row.id, task=task, result=rest if kept is None else {**rest, CORRECTION: kept})
-    settle(unit, task)
-    return row
-
-
-def _applied(unit: Unit, task: Task, row: Subtask, *, now: datetime) -> Subtask:
-    kept = row.result[CORRECTION]
-    if kept["status"] != CorrectionStatus.DONE or kept.get("applied"):
-        message = "this correction is applied already" if kept.get("applied") else "this correction is not done yet"
-        raise Conflict(message)
-    if row.status != Status.COMPLETED:
-        message = f"this answer is {row.status}, so nothing can be put in its place"
-        raise Conflict(message)
-    improved = kept["result"]["improved_answer"]
-    if not improved.strip() or improved == row.content:
-        message = "the correction found nothing to improve"
-        raise Conflict(message)
-    values = tuple(
-        {**value, "at": min(value["at"], len(improved))} if isinstance(value.get("at"), int) else value
-        for value in row.values
-    )
-    return unit.update_subtask(
-        row.id,
-        task=task,
-        attempt=row.attempt + 1,
-        content=improved,
-        values=values,
-        result={**row.result, CORRECTION: {**kept, "applied": True}},
-        completed_at=now,
-    )
