@@ -28,7 +28,18 @@ class Following:
     `ready` is set once nothing is missed any more. `suspect`: something may be missing, and the rows are to be read.
     """
 
-    __slots__ = ("_numbers", "idle_since", "members", "mending", "order", "ready", "room", "suspect", "task_id")
+    __slots__ = (
+        "_numbers",
+        "heard_at",
+        "idle_since",
+        "members",
+        "mending",
+        "order",
+        "ready",
+        "room",
+        "suspect",
+        "task_id",
+    )
 
     def __init__(self, room: str, task_id: int | None = None, order: Order | None = None) -> None:
         self.room = room
@@ -37,13 +48,14 @@ class Following:
         self.ready = trio.Event()
         self.members: set[str] = set()
         """The namespaces in which this worker has members of the room."""
-        self.idle_since = trio.current_time()
+        self.idle_since = self.heard_at = trio.current_time()
         self.suspect = False
         self.mending = False
         self._numbers: OrderedDict[str, int] = OrderedDict()
 
     def number(self, sender: str, number: int, *, reminder: bool) -> Heard:
         """Note the number of a message, or of one that is only repeated."""
+        self.heard_at = trio.current_time()
         latest = self._numbers.get(sender)
         if latest is not None and number <= latest:
             return Heard.AGAIN

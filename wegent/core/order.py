@@ -59,6 +59,10 @@ class Order:
         """Whether something waits for what has not come."""
         return bool(self._held or self._waiting)
 
+    def expects(self) -> bool:
+        """Whether a stream that another worker writes goes on, as far as is known here."""
+        return any(self._streams.running(each) and not self._streams.own(each) for each in self._followed)
+
     def take(self, told: Told) -> None:
         """Tell of it, or keep it until what lies before it was told. It has a `revision`."""
         revision = told.revision or 0

@@ -31,6 +31,8 @@ AGAIN = 0.5
 """Seconds between two looks at rows that can't be read."""
 LINGER = 10.0
 """Seconds that a topic is listened to after its last member has gone."""
+SILENCE = 3.0
+"""Seconds without a word from a stream's writer, which repeats its number each second, after which it may be lost."""
 LONGEST = 5.0
 """Seconds that somebody who joins waits for others' messages, or for the rows."""
 REMINDERS = (1.0, 2.0, 5.0, 15.0)
@@ -348,15 +350,17 @@ class Relay(RoomRelay):
             await trio.sleep(1.0)
             self._remind()
             for following in list(self._followed.values()):
-                idle = (
-                    not following.members
-                    and following.room != COMMANDS
-                    and trio.current_time() - following.idle_since >= LINGER
-                )
-                if idle:
-                    await self._unfollow(following)
-                elif following.suspect:
-                    self._mend_soon(following)
+                await self._tend(following)
+
+    async def _tend(self, following: Following) -> None:
+        now, order = trio.current_time(), following.order
+        if not following.members and following.room != COMMANDS and now - following.idle_since >= LINGER:
+            await self._unfollow(following)
+        elif order is not None and now - following.heard_at >= SILENCE and order.expects():
+            following.heard_at = now
+            self._miss(following)
+        elif following.suspect:
+            self._mend_soon(following)
 
     def _remind(self) -> None:
         """Repeat the numbers of topics on which something is going on, or was a moment ago."""

@@ -100,6 +100,10 @@ class Streams:
         """The name of the room that hears the streams of a task."""
         return self._voice.room(task_id)[1]
 
+    def own(self, stream: StreamId) -> bool:
+        """Whether this worker writes it."""
+        return stream in self._own
+
     def running(self, stream: StreamId) -> bool:
         """Whether the stream is known here and has not ended."""
         replica = self._replicas.get(stream)

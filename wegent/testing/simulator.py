@@ -81,7 +81,8 @@ async def recover(actor: Actor) -> None:
             if not actor.client.connected:
                 actor.world.place(actor.client)
                 await actor.client.connect()
-            await actor.viewer.join()
+            if "code" in await actor.viewer.join():
+                continue
             while await actor.viewer.recover():
                 await actor.settle()
             await actor.settle()
