@@ -77,6 +77,25 @@ async def test_a_wrong_answer_is_checked_and_the_better_one_takes_its_place(page
     await page.wait_for("document.querySelector('[data-action=correct]')")
 
 
+async def test_a_message_is_looked_up_in_a_knowledge_base_that_is_chosen(page: Browser, server: Server) -> None:
+    token = server.login()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers, base_url=f"{server.url}/api/v1") as client:
+        base = (await client.post("/knowledge-bases", json={"name": "Handbook"})).json()
+        document = {"title": "Kitchen", "text": "Milk is in the fridge."}
+        (await client.post(f"/knowledge-bases/{base['id']}/documents", json=document)).raise_for_status()
+        await page.reload()
+        await page.wait_for("!document.querySelector('#knowledge-field').hidden")
+        chosen = "(select => { select.value = select.options[1].value; })(document.querySelector('#knowledge'))"
+        await page.evaluate(chosen)
+        await page.type("#message", "Where is the milk?" + ENTER)
+        await page.wait_for(DONE, 30)
+        assert "Milk is in the fridge." in str(await page.evaluate(f"{ANSWER}.textContent"))
+        await page.reload()
+        assert await page.wait_for("document.querySelector('.files .title')?.textContent") == "Handbook"
+        (await client.delete(f"/knowledge-bases/{base['id']}")).raise_for_status()
+
+
 async def test_something_is_planned_runs_and_is_forgotten(page: Browser) -> None:
     await page.click("#background summary")
     for prompt, kind in (("Read the news to me", "again"), ("Say hello", "now")):

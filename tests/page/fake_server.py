@@ -316,6 +316,10 @@ def add_device_routes(app: QuartTrio, fake: Fake) -> None:
     async def executions() -> Any:
         return {"items": []}
 
+    @app.get("/api/v1/knowledge-bases")
+    async def bases() -> Any:
+        return {"items": []}
+
     @app.get("/api/v1/devices")
     async def devices() -> Any:
         return {"items": list(fake.devices.values())}

@@ -108,6 +108,12 @@ export async function downloadFile(token, id) {
   return (await answer(`attachments/${id}`, { token })).blob();
 }
 
+/** The user's knowledge bases: `[{id, name, documents}]`. */
+export async function listKnowledgeBases(token) {
+  const { items = [] } = await call("knowledge-bases?limit=200", { token });
+  return items;
+}
+
 /** Background work, newest first: `[{id, prompt, status, next_at?, cron?, runs, task_id?, error_message?}]`. */
 export async function listExecutions(token) {
   const { items = [] } = await call("executions?limit=30", { token });

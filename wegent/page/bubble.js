@@ -105,6 +105,12 @@ class Body {
   }
 }
 
+/** What was looked up for a message, or said beside it; what was found is told on pointing at it. */
+function sourceNode({ type, name, title, documents = [] }) {
+  const found = documents.join(", ");
+  return el("li", {}, el("span", { class: "attachment", title: found || (title ?? "") }, icon("book"), el("span", { class: "title" }, name ?? title ?? type)));
+}
+
 /** A person's message. `actions`: `resend(row)`, `download(file)`; `mine(row)` says whose it is. */
 class PersonBubble {
   constructor(row, actions) {
@@ -121,8 +127,8 @@ class PersonBubble {
     this.node.classList.toggle("other", !mine);
     this.node.setAttribute("aria-label", mine ? "You" : (row.sender?.user_name ?? "Somebody"));
     setText(this.text, row.prompt);
-    this.files.hidden = row.attachments.length === 0;
-    this.files.replaceChildren(...row.attachments.map((file) => this.#file(file)));
+    this.files.hidden = row.attachments.length + row.sources.length === 0;
+    this.files.replaceChildren(...row.attachments.map((file) => this.#file(file)), ...row.sources.map(sourceNode));
     this.meta.replaceChildren(...this.#meta(row, mine).filter((node) => node !== null));
   }
 

@@ -2,6 +2,7 @@
 
 import { drafts } from "./account.js";
 import { Attaching } from "./attaching.js";
+import { KnowledgeChoice } from "./knowledge.js";
 import { Corrections } from "./corrections.js";
 import { PlaceChoice } from "./devicesview.js";
 import { MessageList } from "./messages.js";
@@ -27,6 +28,7 @@ export class Chat {
       send: (text) => this.send(text), stop: () => this.stop(), changed: (text) => drafts.save(this.session?.id, text),
     });
     this.place = new PlaceChoice({ field: byId("place-field"), select: byId("place") });
+    this.knowledge = new KnowledgeChoice({ field: byId("knowledge-field"), select: byId("knowledge") });
     this.corrections = new Corrections();
     const parts = { button: byId("attach"), input: byId("files"), list: byId("attachments"), area: byId("composer") };
     this.attaching = new Attaching(parts, { upload: hooks.upload, changed: () => this.draw(), failed: (message) => toast(message) });
@@ -230,7 +232,7 @@ export class Chat {
     }
     drafts.save(this.session.id, "");
     this.list.goToEnd();
-    this.session.send(text, this.#team(), this.id === null ? this.place.deviceId : null, this.attaching.take());
+    this.session.send(text, this.#team(), this.id === null ? this.place.deviceId : null, this.attaching.take(), this.knowledge.sources);
     return true;
   }
 

@@ -94,6 +94,7 @@ function describe(row, data) {
   row.botName = data.bot_name ?? row.botName;
   row.createdAt = data.created_at ?? row.createdAt;
   row.attachments = attachmentsOf(data) ?? row.attachments;
+  row.sources = data.contexts?.filter(({ type }) => type !== "attachment") ?? row.sources;
   row.clientMessageId = data.client_message_id ?? row.clientMessageId;
 }
 

@@ -40,7 +40,7 @@ export function phase(row) {
 export function makeRow(id, key, role) {
   return {
     id, key, role, messageId: null, revision: 0, attempt: 0, status: "PENDING", prompt: "", sender: null, createdAt: null,
-    clientMessageId: null, deviceId: null, botName: null, reason: null, attachments: [], local: null, localError: null,
+    clientMessageId: null, deviceId: null, botName: null, reason: null, attachments: [], sources: [], local: null, localError: null,
     ...emptyRun(),
   };
 }

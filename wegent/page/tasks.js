@@ -22,7 +22,8 @@ export function newClientMessageId(random = globalThis.crypto) {
 function payloadOf(row, teamId) {
   const place = row.deviceId === null ? {} : { device_id: row.deviceId };
   const files = row.attachments.length === 0 ? {} : { attachment_ids: row.attachments.map(({ id }) => id) };
-  return { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue", ...place, ...files };
+  const sources = row.sources.length === 0 ? {} : { contexts: row.sources.map(({ type, id }) => ({ type, id })) };
+  return { team_id: teamId, message: row.prompt, client_message_id: row.clientMessageId, if_running: "queue", ...place, ...files, ...sources };
 }
 
 function pause(ms) {
@@ -201,12 +202,13 @@ export class TaskSession {
 
   /**
    * Say `message`. It shows at once, and is sent as soon as there is a connection, once, however often that is lost.
-   * `deviceId`: a new task's device, else it runs where its team does. `attachments` go with it, as they were uploaded.
+   * `deviceId`: a new task's device, else it runs where its team does. `attachments` go with it, as they were uploaded, and
+   * `sources`: what is to be looked up for it, `[{type, id, name}]`.
    */
-  send(message, teamId, deviceId = null, attachments = []) {
+  send(message, teamId, deviceId = null, attachments = [], sources = []) {
     const clientMessageId = newClientMessageId();
     const row = addOwn(this.task, clientMessageId, message, new Date().toISOString());
-    Object.assign(row, { deviceId, attachments });
+    Object.assign(row, { deviceId, attachments, sources });
     this.unsent.push({ row, payload: payloadOf(row, teamId) });
     this.hooks.changed({ touched: new Set([row]), gaps: new Map() });
     this.#drain();

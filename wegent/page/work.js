@@ -1,7 +1,7 @@
 // What goes on beside the messages, and is asked for by REST: background work, checks of answers, files.
 
 import {
-  applyCorrection, correct, downloadFile, getCorrection, listExecutions, makeExecution, removeCorrection, removeExecution,
+  applyCorrection, correct, downloadFile, getCorrection, listExecutions, listKnowledgeBases, makeExecution, removeCorrection, removeExecution,
 } from "./api.js";
 import { Background } from "./background.js";
 import { el } from "./dom.js";
@@ -18,7 +18,7 @@ export class Work {
       dialog: byId("execution-dialog"), form: byId("execution-form"), error: byId("execution-error"),
     };
     this.background = new Background(parts, {
-      read: () => this.read(), make: (asked) => this.#make(asked), remove: (item) => this.#remove(item), teams: () => chat.teams,
+      read: () => this.#readExecutions(), make: (asked) => this.#make(asked), remove: (item) => this.#remove(item), teams: () => chat.teams,
     });
   }
 
@@ -27,23 +27,35 @@ export class Work {
     return this.background.onEvent(name);
   }
 
-  /** Read what runs in the background. */
+  /** Read what runs in the background, and what can be searched for messages. */
   read() {
+    this.#readExecutions();
+    this.#readBases();
+  }
+
+  #readExecutions() {
     this.call(async ({ token }) => {
       const items = await listExecutions(token);
       return () => this.background.draw(items);
     });
   }
 
+  #readBases() {
+    this.call(async ({ token }) => {
+      const bases = await listKnowledgeBases(token);
+      return () => this.chat.knowledge.setBases(bases);
+    });
+  }
+
   async #make(asked) {
     await makeExecution(this.token(), asked);
-    this.read();
+    this.#readExecutions();
   }
 
   #remove(item) {
     this.call(async ({ token }) => {
       await removeExecution(token, item.id);
-      return () => this.read();
+      return () => this.#readExecutions();
     });
   }
 

@@ -52,6 +52,7 @@ test("what is kept with a row shows until more is known, and is the same thing e
   ];
   applyJoin(task, { subtasks, revision: 2 });
   assert.deepEqual(task.rows.get(1).attachments.map(({ id }) => id), [9]);
+  assert.deepEqual(task.rows.get(1).sources.map(({ title }) => title), ["t"]);
   const row = task.rows.get(2);
   assert.deepEqual([corrections.of(row).state, corrections.of(row).applied], ["kept", true]);
   assert.equal(corrections.of(row), corrections.of(row));
