@@ -2,11 +2,12 @@
 BIND ?= 127.0.0.1:8000
 DATA ?= ./data
 ARGS ?=
+ROUNDS ?= 1000
 PYTHON ?= python3
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-full clean
+.PHONY: help run test check format bench bench-full chaos clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +34,9 @@ bench: .venv/installed-test ## Measure quickly, once: for a first look
 
 bench-full: .venv/installed-test ## Measure everything, median of three, with floors: about an hour
 	.venv/bin/python -m bench --rounds 3 --out bench/results.json $(ARGS)
+
+chaos: .venv/installed-test ## Kill workers and Redis, lose messages: ROUNDS=1000 rounds
+	WEGENT_CHAOS_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q tests/chaos $(ARGS)
 
 clean: ## Remove what was installed and made here, but no data
 	rm -rf .venv tests/node/node_modules bench/.cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -269,6 +269,11 @@ class Streams:
         self._timers.after(self._keep, lambda: self._forget(replica))
         await self._log.end(stream, ending, keep=self._keep)
 
+    async def seal(self, stream: StreamId, ending: Ending) -> None:
+        """Seal a stream in a shared log whose writer is lost, so that it lapses; raises `BrokerAway`."""
+        if not self.local:
+            await self._log.end(stream, ending, keep=self._keep)
+
     def discard(self, replica: Replica) -> None:
         """Write a stream no more whose attempt is no longer this worker's."""
         self._own.discard(replica.stream)

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from wegent.core.errors import BrokerAway, Overloaded
 from wegent.core.instruments import Registry
-from wegent.core.model import StreamId
+from wegent.core.model import Ending, EndingStatus, StreamId
 from wegent.core.remote import RemoteRuns
 from wegent.core.replica import Replica
 from wegent.core.saving import Tail
@@ -23,6 +23,7 @@ from wegent.server.status import is_terminal
 from wegent.server.telling import Teller
 
 log = logging.getLogger(__name__)
+_LOST = Ending(EndingStatus.FAILED)
 LOOK_EVERY = 1.0
 """Seconds between looks at the beats."""
 
@@ -69,7 +70,9 @@ class Reaper:
         a server that has the data to itself.
         """
         await self._fetch(await self._book.held(former))
-        self._tell(self._owner, await self._book.reclaim_workers(former))
+        taken = await self._book.reclaim_workers(former)
+        self._tell(self._owner, taken)
+        await self._seal(taken)
 
     async def run(self) -> None:
         """Look and take over, until cancelled."""
@@ -101,7 +104,17 @@ class Reaper:
             await self._remote.save()  # a run on a host or device keeps all the text that arrived here
             await self._fetch(held)
         self._doubt = _Doubt(owner, {each.subtask_id: each.attempt for each in held})
-        self._tell(owner, await self._book.reclaim(owner, beat))
+        taken = await self._book.reclaim(owner, beat)
+        self._tell(owner, taken)
+        await self._seal(taken)
+
+    async def _seal(self, taken: Iterable[Lost]) -> None:
+        """Nobody will write those streams any more."""
+        try:
+            for lost in taken:
+                await self._streams.seal(StreamId(lost.row.task_id, lost.row.id, lost.attempt), _LOST)
+        except BrokerAway as error:
+            log.warning("the streams of lost runs stay in the log until they lapse: %s", error.sentence)
 
     async def _fetch(self, held: Iterable[StreamId]) -> None:
         """What a shared log has more than was saved goes beside the rows, from where a take-over reads it."""
