@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ from wegent.core.errors import BrokerAway, Overloaded
 from wegent.core.following import Following, Heard
 from wegent.core.order import MARGIN, Order
 from wegent.core.ports.fanout import Appended, Lost, Message, Subscription
-from wegent.core.rooms import RoomRelay
+from wegent.core.ports.roomrelay import RoomRelay
+from wegent.core.reminders import Reminders
 from wegent.core.told import Told
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ SILENCE = 3.0
 """Seconds without a word from a stream's writer, which repeats its number each second, after which it may be lost."""
 LONGEST = 5.0
 """Seconds that somebody who joins waits for others' messages, or for the rows."""
-REMINDERS = (1.0, 2.0, 5.0, 15.0)
-"""Seconds after the last message of a topic when its number is repeated: more often than protocol §6 asks for, for a
-lost reminder is noticed by nobody.
-"""
-MOST_TOPICS = 20_000
 COMMANDS = "workers"
 """The name of the topic on which workers tell each other what to do; no room is called so."""
 AT_ONCE = 16
@@ -75,8 +70,7 @@ class Relay(RoomRelay):
         self._encode = encode
         self._decode = decode
         self._followed: dict[str, Following] = {}
-        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """When something was last said on a topic, and how often its number was repeated since."""
+        self._reminders = Reminders(fanout)
         self._commands: dict[str, Callable[[Any], object]] = {}
         self._missed: list[Callable[[], Awaitable[None]]] = []
         self._subscription: Subscription | None = None
@@ -109,10 +103,7 @@ class Relay(RoomRelay):
         """Tell the members of a room everywhere. Plain."""
         topic = topic_of(told.room)
         self._fanout.publish(topic, self._encode(told))
-        self._said[topic] = (trio.current_time(), 0)
-        self._said.move_to_end(topic)
-        if len(self._said) > MOST_TOPICS:
-            self._said.popitem(last=False)
+        self._reminders.said(topic)
         self._take(told)
 
     def _take(self, told: Told) -> None:
@@ -162,12 +153,17 @@ class Relay(RoomRelay):
         except Exception:
             log.exception("%r, which another worker asked for, failed", told.event)
 
-    async def _look_again(self) -> None:
-        for look in self._missed:
-            try:
-                await look()
-            except Overloaded as error:
-                log.warning("what other workers asked for can't be looked up: %s", error.sentence)
+    async def _look_again(self, following: Following) -> None:
+        try:
+            while following.suspect:
+                following.suspect = False
+                for look in self._missed:
+                    await look()
+        except Overloaded as error:
+            log.warning("what other workers asked for can't be looked up: %s; again in a moment", error.sentence)
+            following.suspect = True
+        finally:
+            following.mending = False
 
     # what others say
 
@@ -203,7 +199,8 @@ class Relay(RoomRelay):
     def _miss(self, following: Following) -> None:
         """Something that others said there may be lost."""
         if following.room == COMMANDS:
-            self._spawn(self._look_again)
+            following.suspect = True
+            self._mend_soon(following)
             return
         if following.order is not None:
             following.order.doubts += 1
@@ -299,7 +296,10 @@ class Relay(RoomRelay):
     def _mend_soon(self, following: Following, delay: float = 0.0) -> None:
         if not following.mending and self._nursery is not None:
             following.mending = True
-            self._spawn(self._mend, following, delay)
+            if following.order is None:
+                self._spawn(self._look_again, following)
+            else:
+                self._spawn(self._mend, following, delay)
 
     async def _mend(self, following: Following, delay: float) -> None:
         order = following.order
@@ -363,19 +363,7 @@ class Relay(RoomRelay):
             self._mend_soon(following)
 
     def _remind(self) -> None:
-        """Repeat the numbers of topics on which something is going on, or was a moment ago."""
-        now = trio.current_time()
-        writing = dict.fromkeys(topic_of(self._streams.room_of(task_id)) for task_id in self._streams.written())
-        for topic in writing:
-            self._fanout.remind(topic)
-        for topic, (last, times) in list(self._said.items()):
-            if now - last >= REMINDERS[times]:
-                if topic not in writing:
-                    self._fanout.remind(topic)
-                if times + 1 < len(REMINDERS):
-                    self._said[topic] = (last, times + 1)
-                else:
-                    del self._said[topic]
+        self._reminders.repeat(topic_of(self._streams.room_of(task_id)) for task_id in self._streams.written())
 
     async def _unfollow(self, following: Following) -> None:
         del self._followed[following.room]
