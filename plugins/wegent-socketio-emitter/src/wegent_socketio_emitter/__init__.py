@@ -1,0 +1,1 @@
+"""Processes that emit through python-socketio's RedisManager reach rooms of Wegent."""
