@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wegent.core.committing import commit
-from wegent.core.errors import LeaseLost, NotFound, Overloaded, RunFailed, Terminal, WegentError
+from wegent.core.errors import (
+    LeaseLost,
+    NotFound,
+    OffsetMismatch,
+    Overloaded,
+    RunFailed,
+    Sealed,
+    Terminal,
+    WegentError,
+)
 from wegent.core.failure import failed
 from wegent.core.model import Ending, EndingStatus, Job
 from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook
@@ -131,6 +140,33 @@ class RemoteRuns:
                 await self._recall(row)
         return run
 
+    async def find_anew(self, subtask_id: int) -> RemoteRun | None:
+        """The same where other workers may have gone on with it since: row and log are read again."""
+        if (run := self._runs.get(subtask_id)) is not None and not self._streams.local:
+            await self._catch_up(run)
+        return await self.find(subtask_id)
+
+    async def _catch_up(self, run: RemoteRun) -> None:
+        """Bring a copy up to what other workers took, or let go of it where they ended or lost the attempt."""
+        row = await self.book.remote_row(run.job.subtask_id)
+        if row is None or row.job.lease != run.job.lease:
+            self.drop(run.job.subtask_id, run.job.attempt)
+        elif row.ending is not None:
+            self.drop(run.job.subtask_id, run.job.attempt, row.ending)
+        else:
+            await self._read_on(run)
+
+    async def _read_on(self, run: RemoteRun) -> None:
+        """Take in what others have put into a shared log."""
+        if not self._streams.local:
+            self._streams.hear(run.job.stream, await self._streams.missing(run.job.stream))
+
+    def forget(self, owner: str) -> None:
+        """Another worker hears the owner from now on: what is here of its runs is let go of. Plain."""
+        for run in self.of(owner):
+            run.stopper = None  # they go on
+            self.drop(run.job.subtask_id, run.job.attempt)
+
     async def _recall(self, row: RemoteRow) -> None:
         """Have a copy of the run, unless it was taken or ended while it was read."""
         replica = await self._streams.recall(row.job.stream, row.job.revision, row.snapshot)
@@ -155,15 +191,33 @@ class RemoteRuns:
         async with run.lock:
             run.check()
             run.heard = True
-            draft = self._draft(run)
-            for each in said:
-                draft.take(each)
-            await self._append(run, draft)
+            draft = await self._take(run, said)
             for skill in draft.skills.values():
                 self._spawn_skill(run, skill)
         if draft.over:
             await self.fail(run, output_limit())
         return run.replica.length()
+
+    async def _take(self, run: RemoteRun, said: Sequence[Said]) -> Draft:
+        """Append what is new of it; once more where the copy lacked what other workers took."""
+        if run.stopper is None:  # it is connected to no worker, so it may speak to any
+            await self._read_on(run)
+        lengths = run.replica.lengths()
+        try:
+            return await self._take_once(run, said)
+        except (OffsetMismatch, Sealed):
+            if self._streams.local or run.replica.lengths() != lengths:
+                raise
+            await self._catch_up(run)
+        run.check()
+        return await self._take_once(run, said)
+
+    async def _take_once(self, run: RemoteRun, said: Sequence[Said]) -> Draft:
+        draft = self._draft(run)
+        for each in said:
+            draft.take(each)
+        await self._append(run, draft)
+        return draft
 
     def _draft(self, run: RemoteRun) -> Draft:
         return Draft(
@@ -277,6 +331,7 @@ class RemoteRuns:
 
     async def _finish(self, run: RemoteRun, ending: Ending) -> None:
         run.check()
+        await self._read_on(run)
         draft = self._draft(run)
         draft.finish()
         await self._append(run, draft)

@@ -14,6 +14,7 @@ from wegent.protocol.events import TASK_CLOSE_SESSION
 from wegent.protocol.tasks import Success, TaskCloseSession
 from wegent.server.access import readable_task
 from wegent.server.devices import Devices
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, is_terminal, settle
@@ -34,8 +35,16 @@ class Closing:
     """Closes sessions: what the task runs is cancelled first, then its device is told."""
 
     def __init__(
-        self, store: Store, clock: Clock, teller: Teller, stop: Stop, remote: RemoteRuns, devices: Devices
+        self,
+        store: Store,
+        clock: Clock,
+        teller: Teller,
+        stop: Stop,
+        remote: RemoteRuns,
+        devices: Devices,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._store = store
         self._clock = clock
         self._teller = teller
@@ -77,9 +86,13 @@ class Closing:
             self._stop(row.id, row.attempt)
         runs = [run for row in active if (run := self._remote.get(row.id)) is not None]
         link = self._devices.link(stopped.task.owner_id, stopped.task.device_id or "")
-        if link is None:
+        if link is not None:
+            link.close_session(stopped.task.id, runs)
+        elif self._elsewhere is not None:
+            device_id, ids = stopped.task.device_id or "", [row.id for row in active]
+            self._elsewhere.close_session(stopped.task.owner_id, device_id, stopped.task.id, ids)
+        else:
             raise DeviceOffline(_AWAY)
-        link.close_session(stopped.task.id, runs)
 
 
 _AWAY = "the task's device is offline; close the session when it is back"

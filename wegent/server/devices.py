@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -30,7 +30,9 @@ from wegent.server.device_presence import DevicePresence
 from wegent.server.device_reports import DeviceReports
 from wegent.server.device_sweeper import DeviceSweeper
 from wegent.server.device_telling import DeviceTeller
+from wegent.server.elsewhere import Elsewhere
 from wegent.server.owners import device_of, device_owner
+from wegent.server.persisting import persist
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.records import Device
@@ -38,6 +40,8 @@ from wegent.server.telling import Teller
 
 log = logging.getLogger(__name__)
 MOST_CAPABILITIES = 20_000
+LOOKS_AT_ONCE = 16
+"""Devices of which the rows are read at once, for other workers may have them by now."""
 REPLACED = Close(4403, "Another connection has registered as this device", come_back=False)
 
 
@@ -57,6 +61,7 @@ class Devices:
         limits: DeviceLimits | None = None,
         token_of: Callable[[Job], str] | None = None,
         former: str | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`voice` tells of runs that end while they wait; `token_of` makes a job's `auth_token`. `former` is what this
         worker was called in its earlier life, where others may be alive; without it no other is.
@@ -67,6 +72,7 @@ class Devices:
         self.presence = DevicePresence(store, clock, remote, self.teller, voice, self.limits)
         self._dispatch = DeviceDispatch(queue, remote, self.teller, self.limits, self._begun, token_of)
         self._former = former
+        self._elsewhere = elsewhere
         self._store = store
         self._clock = clock
         self._rooms = rooms
@@ -77,6 +83,7 @@ class Devices:
         self._owed: dict[RemoteRun, float] = {}
         """Until when a device that came back has to speak of a run; it comes back no later for coming back often."""
         self._watched: set[RemoteRun] = set()
+        self._looking = trio.CapacityLimiter(LOOKS_AT_ONCE)
         self._nursery: trio.Nursery | None = None
         registry.gauge("wegent_devices_online", "Devices that are connected to this worker", lambda: len(self._links))
         for name, count in (("used", self._used), ("max", self._slots)):
@@ -132,6 +139,38 @@ class Devices:
         if (link := self._by_session.get(session.id)) is not None:
             link.end()
 
+    # what other workers tell
+
+    def look(self, user_id: int, device_id: str) -> None:
+        """The device may have registered at another worker: then it is not this one's any more. Plain."""
+        owner = device_owner(user_id, device_id)
+        if self._nursery is not None and (owner in self._links or self._remote.of(owner)):
+            self._nursery.start_soon(self._look, owner)
+
+    async def look_at_all(self) -> None:
+        """The same for every device that is known here."""
+        for owner in {*self._links, *(run.owner for run in self._remote.of(None))}:
+            if (device := device_of(owner)) is not None:
+                self.look(*device)
+
+    async def _look(self, owner: str) -> None:
+        user_id, device_id = device_of(owner) or (0, "")
+        async with self._looking, self.presence.turn(owner):
+            link = self._links.get(owner)
+            device = await persist(self._store.read, lambda unit: unit.device(user_id, device_id))
+            mine = None if link is None else link.session.id
+            if device is None or device.connection in (None, mine):
+                return
+            if link is not None:
+                _displace(link)
+            self._remote.forget(owner)
+
+    def close_session(self, user_id: int, device_id: str, task_id: int, rows: Iterable[int]) -> None:
+        """Tell the device to close a task's session once these rows have ended, if it is connected here. Plain."""
+        link = self.link(user_id, device_id)
+        if link is not None:
+            link.close_session(task_id, [run for row in rows if (run := self._remote.get(row)) is not None])
+
     # a registration, and the life of the connection that it makes
 
     async def register(self, session: Session, asked: DeviceRegister, ack: Callable[[DeviceRegisterAck], None]) -> None:
@@ -151,6 +190,8 @@ class Devices:
             now = self._clock.now()
             made = await self._store.write(lambda unit: rows.register(unit, link.user_id, asked, session.id, now=now))
             had = self._replace(link)
+            if self._elsewhere is not None:
+                self._elsewhere.device(link.user_id, link.device_id)
             runs = await self._runs_of(link, made, had)
             self._registered(link, made.device, runs, ack)
 
@@ -205,17 +246,14 @@ class Devices:
             self._links[link.owner] = link
         if before is None:
             return {}
-        before.end(replaced=True)
-        told = DeviceReplaced(device_id=before.device_id, error=REPLACED.reason)
-        before.session.emit(DEVICE_REPLACED, told)
-        before.session.disconnect(REPLACED)
+        _displace(before)
         return before.charges
 
     async def _runs_of(self, link: Link, made: rows.Registered, had: dict[int, Charge]) -> list[RemoteRun]:
         """What the device can go on with. What it was never known to have goes back into the queue."""
         runs: list[RemoteRun] = []
         for row in made.rows:
-            run = await self._remote.find(row.id)
+            run = await self._remote.find_anew(row.id)
             if run is None or run.over.is_set() or run.job.lease != row.lease:
                 continue
             charge = had.get(row.id)
@@ -267,6 +305,13 @@ class Devices:
         self._watched.discard(run)
         self._owed.pop(run, None)
         self.teller.slots_changed(user_id, device_id)
+
+
+def _displace(link: Link) -> None:
+    """Another connection is the device from now on."""
+    link.end(replaced=True)
+    link.session.emit(DEVICE_REPLACED, DeviceReplaced(device_id=link.device_id, error=REPLACED.reason))
+    link.session.disconnect(REPLACED)
 
 
 def _permit(principal: Principal, device_id: str) -> None:

@@ -1,11 +1,12 @@
 """What one worker asks of all others, for nobody knows at which of them a run, a connection or a question is.
 
-Each of these stands in the store before it is told, but for the answer to a question, which may be lost.
+Each of these stands in the store before it is told, but for the answer to a question and the end of a device's session,
+which may be lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wegent.codec import convert
@@ -19,10 +20,13 @@ from wegent.server.ports.store import Store, Unit
 from wegent.server.telling import CHAT
 
 if TYPE_CHECKING:
+    from wegent.server.devices import Devices
     from wegent.server.evicting import Evictions
+    from wegent.server.queueing import Queue
     from wegent.server.skills import Skills
 
 STOP, EVICT, ANSWER = "stop", "evict", "answer"
+RELEASED, DEVICE, CLOSE = "released", "device", "close-session"
 TASK = "task:"
 
 
@@ -43,6 +47,26 @@ class Elsewhere:
     def answer(self, response: SkillResponse) -> None:
         """A question was answered by somebody who may."""
         self._relay.tell_all(ANSWER, to_wire(response))
+
+    def released(self, subtask_id: int, target: str) -> None:
+        """A row waits for a target of which nobody takes rows here. Who misses this finds it when looking."""
+        self._relay.tell_all(RELEASED, [subtask_id, target])
+
+    def device(self, user_id: int, device_id: str) -> None:
+        """A device has registered here, whichever worker it was connected to before."""
+        self._relay.tell_all(DEVICE, [user_id, device_id])
+
+    def close_session(self, user_id: int, device_id: str, task_id: int, rows: Sequence[int]) -> None:
+        """A device that is connected to another worker is to close a task's session, once these rows have ended."""
+        self._relay.tell_all(CLOSE, [user_id, device_id, task_id, list(rows)])
+
+    def serve_devices(self, queue: Queue, devices: Devices) -> None:
+        """The same for what waits for devices and hosts, and for devices that are connected."""
+        queue.tell = self.released
+        self._relay.on(RELEASED, lambda data: queue.release_here(int(data[0]), str(data[1])))
+        self._relay.on(DEVICE, lambda data: devices.look(int(data[0]), str(data[1])))
+        self._relay.on(CLOSE, lambda data: devices.close_session(int(data[0]), str(data[1]), int(data[2]), data[3]))
+        self._relay.on_missed(devices.look_at_all)
 
     def serve(
         self,

@@ -263,6 +263,7 @@ def _assemble(config: ChatConfig, deps: Deps) -> _Work:
             limits=DeviceLimits(window=config.lapses.device),
             token_of=None if tokens is None else tokens.run_token,
             former=None if streams.local else deps.one(Worker).former or "none",
+            elsewhere=elsewhere,
         ),
     )
 
@@ -292,6 +293,7 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
         here = stopper_of(work.runs, work.remote)
         sessions = deps.one(Sessions)
         work.elsewhere.serve(stop=here, evictions=evictions, skills=work.skills, store=store, sessions=sessions)
+        work.elsewhere.serve_devices(work.queue, work.devices)
     sending = Sending(
         store,
         clock,
@@ -308,7 +310,7 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
     cancelling = Cancelling(store, clock, work.teller, stop)
     retrying = Retrying(store, clock, work.teller, release, targets, stop=stop)
     chat = chat_namespace(ChatServices(auth, rooms, sending, joining, cancelling, retrying, work.skills))
-    add_close_session(chat, Closing(store, clock, work.teller, stop, work.remote, work.devices))
+    add_close_session(chat, Closing(store, clock, work.teller, stop, work.remote, work.devices, work.elsewhere))
     return [
         Provision(Namespaces, _ChatNamespaces(chat, device_namespace(auth, rooms, work.devices)), name),
         Provision(Runs, work.runs),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -94,13 +94,21 @@ class Queue:
         self._depths: Counter[str] = Counter()
         self._nudged = trio.Event()
         self._news = 0
+        self.tell: Callable[[int, str], None] | None = None
+        """Tells other workers of a row, and its target, that nobody here waits for."""
         self.paused = False
         """While set, nobody gets anything; see `pause`."""
 
     def release(self, row: Subtask) -> None:
         """The row's making has been told, so it may be claimed now."""
-        self._released[row.id] = (row.target, trio.current_time())
-        self._heat(row.target)
+        self.release_here(row.id, row.target)
+        if self.tell is not None and not any(row.target in watch.targets for watch in self._watches):
+            self.tell(row.id, row.target)
+
+    def release_here(self, subtask_id: int, target: str) -> None:
+        """The same for this worker alone."""
+        self._released[subtask_id] = (target, trio.current_time())
+        self._heat(target)
 
     def nudge(self) -> None:
         """Something ended, or went back into the queue: look who waits."""

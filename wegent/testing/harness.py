@@ -162,7 +162,9 @@ class Application:
         )
         self.namespace = chat_namespace(services)
         self.devices = self.make_devices()
-        closing = Closing(self.store, self.clock, self.teller, self.stop, self.remote, self.devices)
+        if self.elsewhere is not None:
+            self.elsewhere.serve_devices(self.queue, self.devices)
+        closing = Closing(self.store, self.clock, self.teller, self.stop, self.remote, self.devices, self.elsewhere)
         add_close_session(self.namespace, closing)
         self.device_namespace = device_namespace(self.auth, self.rooms, self.devices)
         self.users: dict[str, int] = {}
@@ -233,6 +235,8 @@ class Application:
             self.queue,
             self.remote,
             limits=self.device_limits,
+            former=None if self.relay is None else "none",
+            elsewhere=self.elsewhere,
         )
 
     def make_sending(self) -> Sending:
