@@ -105,11 +105,11 @@ class ProcessPlugin(Plugin):
     async def run(
         self, config: ProcessConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]
     ) -> None:
-        """Nothing but the executor."""
+        """Keep spare runners."""
         executor = ProcessExecutor(_workspaces(deps, config.git), config)
         await executor.reclaim()
         task_status.started([Provision(Executor, executor, self.name)])
-        await trio.sleep_forever()
+        await executor.serve()
 
 
 def _workspaces(deps: Deps, git: GitOptions) -> Workspaces:

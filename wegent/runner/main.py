@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -78,6 +79,9 @@ class _Stop:
 async def _hear(wire: Wire, sink: WireSink, stop: _Stop, job: trio.MemorySendChannel[Job]) -> None:
     while (told := await wire.receive()) is not None:
         match told.get("type"):
+            case "place":  # started before there was a job
+                os.chdir(told["folder"])
+                os.environ.update(told["environment"])
             case "start":
                 job.send_nowait(Job.read(told["job"], Path.cwd()))
             case "cancel":
