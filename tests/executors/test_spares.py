@@ -79,6 +79,12 @@ async def test_a_spare_that_has_died_is_replaced(tmp_path: Path) -> None:
         assert (await told(executor, 2))["task"] == "2"
 
 
+async def test_runs_side_by_side_have_one_spare_started_at_a_time(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as executor, trio.open_nursery() as nursery:
+        for task_id in range(1, 7):
+            nursery.start_soon(told, executor, task_id)
+
+
 async def test_without_spares_every_run_starts_its_own(tmp_path: Path) -> None:
     async with keeping(tmp_path, spares=0) as executor:
         await told(executor, 1)

@@ -46,7 +46,8 @@ class Spares:
         try:
             while True:
                 while self._wanted:
-                    await self._make(self._wanted.pop(0))
+                    await self._make(self._wanted[0])
+                    del self._wanted[0]  # not before: a `take` meanwhile must not have a second one started
                 self._wake = trio.Event()
                 await self._wake.wait()
         finally:
