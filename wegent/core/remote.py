@@ -14,7 +14,6 @@ from wegent.core.errors import (
     NotFound,
     OffsetMismatch,
     Overloaded,
-    RunFailed,
     Sealed,
     Terminal,
     WegentError,
@@ -22,7 +21,8 @@ from wegent.core.errors import (
 from wegent.core.failure import failed
 from wegent.core.model import Ending, EndingStatus, Job
 from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook
-from wegent.core.remote_run import Answer, RemoteRun
+from wegent.core.remote_run import RemoteRun
+from wegent.core.remote_skills import answer_skill
 from wegent.core.runs import RunLimits, RunListener
 from wegent.core.said import Draft, Said, SaidSkill
 from wegent.core.saving import Saver
@@ -430,27 +430,4 @@ class RemoteRuns:
 
     def _spawn_skill(self, run: RemoteRun, skill: SaidSkill) -> None:
         run.ask(skill.id)
-        self._spawn(self._skill, run, skill)
-
-    async def _skill(self, run: RemoteRun, skill: SaidSkill) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_with, run, nursery.cancel_scope)
-            run.answer(await self._answer(run, skill))
-            nursery.cancel_scope.cancel()
-
-    async def _answer(self, run: RemoteRun, skill: SaidSkill) -> Answer:
-        try:
-            if self._ask is None:
-                message = "this server has nobody to ask for skills"
-                raise RunFailed(message, type="protocol")
-            return Answer(skill.id, True, await self._ask(run.job)(skill.skill_name, skill.action, skill.data))
-        except WegentError as error:
-            return Answer(skill.id, False, error=error.sentence)
-        except Exception:
-            log.exception("a skill request of %s failed", run.job.stream)
-            return Answer(skill.id, False, error="the server failed at this; its log says more")
-
-
-async def _end_with(run: RemoteRun, scope: trio.CancelScope) -> None:
-    await run.over.wait()
-    scope.cancel()
+        self._spawn(answer_skill, run, skill, self._ask)
