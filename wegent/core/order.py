@@ -196,14 +196,16 @@ class Order:
         return replica is None or replica.ending is not None or told.measure.reached(replica)
 
     def _tell(self, told: Told) -> None:
-        """Hand it to the rooms, unless that was done."""
+        """Hand it to the rooms, unless that was done, or the rows as they were later have told more."""
+        if (told.revision or 0) <= self._mended:
+            return
         if told.stream is not None:
             self._tell_of_run(told, told.stream)
         elif told.row is not None:
             if told.row not in self._told:
                 self._note(told.row, 0, ended=True)
                 self._rooms.emit_here(told)
-        elif told.event and (told.revision or 0) > self._mended:
+        elif told.event:
             self._rooms.emit_here(told)
 
     def _tell_of_run(self, told: Told, stream: StreamId) -> None:

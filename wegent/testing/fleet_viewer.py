@@ -72,5 +72,10 @@ class FleetViewer(Viewer):
             self._knowledge = _Knowledge()
         before = len(self.problems)
         super()._frame(frame)
-        self.problems[before:] = [each for each in self.problems[before:] if self._knowledge.explains(each)]
+        late = frame.answers == "chat:retry"  # an ack may come behind what other workers tell of the next attempt
+        self.problems[before:] = [
+            each
+            for each in self.problems[before:]
+            if self._knowledge.explains(each) and not (late and each.kind is ProblemKind.OLD_ATTEMPT)
+        ]
         self._knowledge.note(frame)
