@@ -262,3 +262,19 @@ def test_a_worker_that_can_not_start_ends_all(redis_server: RedisServer, tmp_pat
     assert "A password has 8" in done.stderr
     assert "starts again" not in done.stderr
     assert time.monotonic() - began < 30
+
+
+def test_figures_and_readiness_are_those_of_all_workers(server: Server) -> None:
+    token = server.login()
+    with ExitStack() as stack:
+        seen = {stack.enter_context(opened(server, token))[1] for _ in range(12)}
+        assert len(seen) > 1
+        for _ in range(4):  # whoever answers
+            text = httpx.get(f"{server.url}/metrics").text
+            [line] = [each for each in text.splitlines() if each.startswith("wegent_connections{") and "/chat" in each]
+            assert float(line.split()[-1]) >= 12
+            assert f"wegent_redis_up {WORKERS}.0" in text
+            answer = httpx.get(f"{server.url}/ready")
+            assert (answer.status_code, answer.json()["ready"]) == (200, True)
+            assert set(answer.json()["workers"].values()) == {"ready"}
+            assert len(answer.json()["workers"]) == WORKERS - 1

@@ -30,6 +30,11 @@ class Peers:
         known = dot and name != self.own and name.replace("-", "").isalnum() and self.http(name).exists()
         return name if known else None
 
+    def others(self) -> list[str]:
+        """The names of the other workers of this host."""
+        names = (path.stem for path in self.folder.glob("*.http"))
+        return sorted(name for name in names if name != self.own)
+
     def http(self, name: str) -> Path:
         """Where a worker takes requests."""
         return self.folder / f"{name}.http"

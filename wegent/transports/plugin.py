@@ -21,8 +21,10 @@ from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.ports.transport import Transport
 from wegent.core.sessions import Sessions
 from wegent.core.timers import Timers
+from wegent.server.ports.siblings import Siblings
 from wegent.transports.frontdoor import FrontDoor, FrontDoorLimits, listen
 from wegent.transports.peers import Peers
+from wegent.transports.siblings import PeerSiblings
 from wegent.transports.websocket import RawConfig, RawServices, RawTransport
 
 
@@ -44,7 +46,7 @@ class FrontDoorPlugin(Plugin):
     """Holds all connections of the port, and the flusher."""
 
     name = "front-door"
-    provides: ClassVar[tuple[type[Any], ...]] = (FrontDoor,)
+    provides: ClassVar[tuple[type[Any], ...]] = (FrontDoor, Siblings)
     Config = FrontDoorConfig
 
     async def run(
@@ -55,7 +57,7 @@ class FrontDoorPlugin(Plugin):
         door = FrontDoor(deps.one(Registry), config, peers=peers)
         async with trio.open_nursery() as nursery:
             await nursery.start(door.run)
-            task_status.started([Provision(FrontDoor, door)])
+            task_status.started([Provision(FrontDoor, door), Provision(Siblings, PeerSiblings(peers))])
 
 
 @frozen

@@ -7,22 +7,31 @@ from quart_trio.wrappers import TrioResponse
 
 from wegent.core.health import Health
 from wegent.server.api.calls import PREFIX, reply
+from wegent.server.api.gathering import all_ready
 from wegent.server.api.metrics import Exposition
+from wegent.server.ports.siblings import Answer, Siblings
+
+ALONE = "X-Wegent-Alone"
+"""The header by which one worker asks another for what is its own."""
 
 
-def health_blueprint(health: Health, exposition: Exposition) -> Blueprint:
-    """`GET /health`, `/ready`, `/metrics`."""
+def health_blueprint(health: Health, exposition: Exposition, siblings: Siblings | None = None) -> Blueprint:
+    """`GET /health`, `/ready`, `/metrics`; the latter two for all workers of this host."""
     blueprint = Blueprint("health", __name__)
+
+    async def others(path: str) -> list[Answer]:
+        return [] if siblings is None or ALONE in request.headers else await siblings.ask(path)
 
     async def alive() -> TrioResponse:
         return reply({"status": "ok"})
 
     async def ready() -> TrioResponse:
-        good, words = await health.ready()
-        return reply({"ready": good, "details": words}, 200 if good else 503)
+        all_of_them = all_ready(await health.ready(), await others("/ready"))
+        return reply(all_of_them, 200 if all_of_them["ready"] else 503)
 
     async def metrics() -> TrioResponse:
-        body, content_type = exposition.text(request.headers.get("Accept", ""))
+        found, accept = await others("/metrics"), request.headers.get("Accept", "")
+        body, content_type = exposition.text_of_all(found, accept) if found else exposition.text(accept)
         return TrioResponse(body, content_type=content_type)
 
     for name, call in {"health": alive, "ready": ready, "metrics": metrics}.items():

@@ -11,6 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from wegent.core.instruments import Histogram, Registry, Sample
+from wegent.server.api.gathering import Families
+from wegent.server.ports.siblings import Answer
 
 
 class Exposition:
@@ -25,6 +27,26 @@ class Exposition:
         """The body and its content type: the text format, or OpenMetrics where `accept` asks for it."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+    def text_of_all(self, others: Iterable[Answer], accept: str = "") -> tuple[bytes, str]:
+        """The same of this worker and others together."""
+        encode, content_type = choose_encoder(accept)
+        families = Families()
+        families.add(self.text()[0].decode())
+        for answer in others:
+            if answer.status == 200:
+                families.add(answer.body.decode())
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Gathered(families))
+        return encode(registry), content_type
+
+
+class _Gathered(Collector):
+    def __init__(self, families: Families) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families.collect()
 
 
 class _Instruments(Collector):

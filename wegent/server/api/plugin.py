@@ -31,6 +31,7 @@ from wegent.server.editing import Editing
 from wegent.server.hosts import Hosts
 from wegent.server.members import Members
 from wegent.server.ports.routes import Routes
+from wegent.server.ports.siblings import Siblings
 from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.sending import Sending
@@ -55,7 +56,7 @@ class ApiPlugin(Plugin):
         Health,
         Registry,
     )
-    wants = (Revoked,)
+    wants = (Revoked, Siblings)
     provides = (Routes,)
 
     async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
@@ -99,6 +100,6 @@ def api_routes(deps: Deps) -> Routes:
             kinds_blueprint(store, auth),
             devices_blueprint(store, auth),
             tokens_blueprint(store, auth, on_revoked),
-            health_blueprint(deps.one(Health), Exposition(registry)),
+            health_blueprint(deps.one(Health), Exposition(registry), deps.maybe(Siblings)),
         ]
     )
