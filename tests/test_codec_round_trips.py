@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wegent import codec, protocol
 from wegent.protocol.events import EVENTS
-from wegent.protocol.fields import AtMost, Variant
+from wegent.protocol.fields import AtMost, ToolName, Variant
 
 
 def texts(least=0, most=None):
@@ -73,8 +73,10 @@ def objects(kind):
 
 
 def fitting(field, values):
-    """Lists as long as they may be."""
+    """Lists as long as they may be, and names of tools."""
     check = field.validator
+    if isinstance(check, ToolName):
+        return st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
     return values.filter(lambda value: value is None or not check.fault(value)) if isinstance(check, AtMost) else values
 
 

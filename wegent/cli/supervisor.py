@@ -162,6 +162,8 @@ class Supervisor:
             delay = FIRST_DELAY if trio.current_time() - worker.since > SETTLED else delay
             log.warning("worker %d %s; it starts again in %g s", number, _how(code), delay)
             await trio.sleep(delay)
+            if self._stopping:
+                break
             delay = min(2 * delay, LONGEST_DELAY)
         if first:
             task_status.started()
@@ -178,6 +180,8 @@ class Supervisor:
         finally:
             os.close(writing)
         worker = self._alive[number] = _Worker(number, process, trio.current_time())
+        if self._stopping:  # it was begun before, and has heard nothing of it
+            process.send_signal(signal.SIGTERM)
         return worker, reading
 
     async def _end_on_signal(self, all_of_them: trio.CancelScope) -> None:
