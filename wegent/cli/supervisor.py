@@ -126,7 +126,7 @@ class Supervisor:
         self._folder = folder
         self._patience = patience
         self._alive: dict[int, _Worker] = {}
-        self._stopping = False
+        self._stopping = trio.Event()
         self._code = 0
 
     async def run(self, workers: int, sockets: Sequence[socket.socket], data: Path) -> int:
@@ -134,7 +134,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_on_signal, nursery.cancel_scope)
             await nursery.start(self._keep, 1, nursery.cancel_scope)
-            if not self._stopping:
+            if not self._stopping.is_set():
                 for number in range(2, workers + 1):
                     await nursery.start(self._keep, number, nursery.cancel_scope)
                 _announce(sockets, workers, data)
@@ -152,7 +152,7 @@ class Supervisor:
                 await worker.process.wait()
             code = await worker.process.wait()
             del self._alive[number]
-            if self._stopping:
+            if self._stopping.is_set():
                 break
             if first:  # the others would fail in the same way; its own words have said why
                 self._code = code if code > 0 else 1
@@ -162,7 +162,7 @@ class Supervisor:
             delay = FIRST_DELAY if trio.current_time() - worker.since > SETTLED else delay
             log.warning("worker %d %s; it starts again in %g s", number, _how(code), delay)
             await trio.sleep(delay)
-            if self._stopping:
+            if self._stopping.is_set():
                 break
             delay = min(2 * delay, LONGEST_DELAY)
         if first:
@@ -180,7 +180,7 @@ class Supervisor:
         finally:
             os.close(writing)
         worker = self._alive[number] = _Worker(number, process, trio.current_time())
-        if self._stopping:  # it was begun before, and has heard nothing of it
+        if self._stopping.is_set():  # it was begun before, and has heard nothing of it
             process.send_signal(signal.SIGTERM)
         return worker, reading
 
@@ -192,7 +192,7 @@ class Supervisor:
 
     async def _end(self, all_of_them: trio.CancelScope) -> None:
         """End all workers in order, and in the end by force."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._alive.values():
             worker.process.send_signal(signal.SIGTERM)
         with trio.move_on_after(self._patience):
