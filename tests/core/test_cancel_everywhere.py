@@ -7,9 +7,12 @@ import trio
 
 from wegent.core.errors import RunFailed
 from wegent.core.runs import RunLimits
+from wegent.fanout.holding import HoldingLog
+from wegent.fanout.memory import MemoryFanout, MemoryStreamLog
 from wegent.testing.checkpoints import Cut, at_every_checkpoint
 from wegent.testing.harness import Application, serving
 from wegent.testing.scripted import ScriptedExecutor, block, fail, linger, say, think, wait
+from wegent.testing.shared_log import SharedMemoryLog
 from wegent.testing.viewer import Viewer
 
 SCRIPT = [say("Grüß "), say("👋🏽 "), think("hm"), block("t", tool_name="x", status="done"), wait(0.5), say("日本語")]
@@ -37,6 +40,13 @@ class Watched(Application):
                 await live(run)
 
         self.runs._live = watched
+
+
+class Posting(Watched):
+    """The same, with a log to which text is posted."""
+
+    def make_log(self):
+        return HoldingLog(SharedMemoryLog(MemoryStreamLog(self.timers), MemoryFanout(), self.timers), self.timers)
 
 
 async def begin(app):
@@ -73,10 +83,11 @@ def look(app, viewer, subtask_id, *, statuses):
     [SCRIPT, [*SCRIPT, fail(RunFailed("broken", type="model"))], [linger(1, *SCRIPT), say("more")]],
     ids=["completes", "fails", "lingers"],
 )
-async def test_a_cancelled_run_has_one_ending_wherever_it_was(autojump_clock, script):
+@pytest.mark.parametrize("worker", [Watched, Posting])
+async def test_a_cancelled_run_has_one_ending_wherever_it_was(autojump_clock, script, worker):
     async def attempt(cut):
         ask = trio.Event()
-        async with serving(Watched(ScriptedExecutor(default=script), cut, lambda app, run: ask.set())) as app:
+        async with serving(worker(ScriptedExecutor(default=script), cut, lambda app, run: ask.set())) as app:
             viewer, subtask_id = await begin(app)
 
             async def cancel_when_asked():

@@ -84,12 +84,12 @@ class TwiceIsBetter(FleetWorker):
 
     def make_relay(self):
         class Doubling(Relay):
-            def _receive(self, message):
+            def _receive(self, message, now):
                 body = getattr(message, "body", None)
                 following = self._followed.get(message.topic[1:-1]) if body is not None else None
                 if following is None:
-                    super()._receive(message)
-                elif following.number(message.sender, message.number, reminder=False) is Heard.AGAIN:
+                    super()._receive(message, now)
+                elif following.number(message.sender, message.number, now, reminder=False) is Heard.AGAIN:
                     told = self._decode(body) if isinstance(body, bytes) else None
                     if told is not None:
                         self._rooms.emit_here(told)

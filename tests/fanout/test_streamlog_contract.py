@@ -31,7 +31,7 @@ class TestSharedMemory(StreamLogContract, SharedLogContract):
         timers, bus = Timers(), MemoryBus()
         nursery.start_soon(timers.run)
         one, two = MemoryFanout(bus, "one"), MemoryFanout(bus, "two")
-        return SharedMemoryLog(MemoryStreamLog(timers), one), one, two
+        return SharedMemoryLog(MemoryStreamLog(timers), one, timers), one, two
 
     @pytest.fixture
     def log(self, shared: Shared) -> StreamLog:

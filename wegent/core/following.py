@@ -53,9 +53,9 @@ class Following:
         self.mending = False
         self._numbers: OrderedDict[str, int] = OrderedDict()
 
-    def number(self, sender: str, number: int, *, reminder: bool) -> Heard:
+    def number(self, sender: str, number: int, now: float, *, reminder: bool) -> Heard:
         """Note the number of a message, or of one that is only repeated."""
-        self.heard_at = trio.current_time()
+        self.heard_at = now
         latest = self._numbers.get(sender)
         if latest is not None and number <= latest:
             return Heard.AGAIN

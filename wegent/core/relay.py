@@ -92,8 +92,10 @@ class Relay(RoomRelay):
             task_status.started()
             try:
                 while True:
-                    for message in await subscription.receive():
-                        self._receive(message)
+                    messages = await subscription.receive()
+                    now = trio.current_time()
+                    for message in messages:
+                        self._receive(message, now)
             finally:
                 self._nursery = None
 
@@ -167,14 +169,14 @@ class Relay(RoomRelay):
 
     # what others say
 
-    def _receive(self, message: Message | Lost) -> None:
+    def _receive(self, message: Message | Lost, now: float) -> None:
         if isinstance(message, Lost):
             for each in self._followed.values():
                 self._miss(each)
             return
         if (following := self._followed.get(message.topic[1:-1])) is None:
             return
-        heard = following.number(message.sender, message.number, reminder=message.body is None)
+        heard = following.number(message.sender, message.number, now, reminder=message.body is None)
         if heard is Heard.GAP:
             self._miss(following)
         if heard is not Heard.AGAIN and message.body is not None:

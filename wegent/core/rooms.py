@@ -135,6 +135,10 @@ class Rooms:
         if self.relay is not None:
             await self.relay.reach(name, revision)
 
+    def __contains__(self, room: tuple[str, str]) -> bool:
+        """Whether somebody here is in the room of that namespace and name, or on the way in."""
+        return room in self._rooms
+
     def has_members(self, namespace: str, name: str) -> bool:
         """Whether somebody here is in the room, and not only on the way in."""
         room = self._rooms.get((namespace, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,6 +23,8 @@ PENDING_LIMIT = 65_536
 """Code points that may wait for the append in flight."""
 MOST_WAITING = 256
 """Values that may wait for the append in flight."""
+PATIENCE = 5.0
+"""Seconds that the end of a run waits for the answer to what it has posted, at most."""
 Ask = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -30,7 +33,7 @@ class StreamSink(Sink):
 
     __slots__ = (
         "_ask", "_closed", "_failure", "_idle", "_in_flight", "_joiners", "_known", "_left", "_length", "_pending",
-        "_replica", "_room", "_size", "_streams", "_values", "_wake", "on_first_text",
+        "_posting", "_refused", "_replica", "_room", "_size", "_streams", "_values", "_wake", "on_first_text",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +50,8 @@ class StreamSink(Sink):
         self._values: dict[str, Value] = {}
         self._size = 0
         self._in_flight = False
+        self._posting = not streams.local
+        self._refused = False
         self._wake = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
@@ -56,21 +61,23 @@ class StreamSink(Sink):
 
     async def text(self, delta: str) -> None:
         """Append to the `content` channel."""
-        self._add(CONTENT, delta)
+        if not self._append_now(CONTENT, delta, gathered=False):
+            self._add(CONTENT, delta)
         await self._wait_for_room()
 
     async def thinking(self, delta: str) -> None:
         """Append to the `thinking` channel."""
-        self._add(THINKING, delta)
+        if not self._append_now(THINKING, delta, gathered=False):
+            self._add(THINKING, delta)
         await self._wait_for_room()
 
     def text_now(self, delta: str) -> bool:
         """Append to the `content` channel, if the log is here and nothing waits to be appended before."""
-        return self._append_now(CONTENT, delta)
+        return self._append_now(CONTENT, delta, gathered=True)
 
     def thinking_now(self, delta: str) -> bool:
         """Append to the `thinking` channel, likewise."""
-        return self._append_now(THINKING, delta)
+        return self._append_now(THINKING, delta, gathered=True)
 
     async def block(self, block: Mapping[str, Any]) -> None:
         """Set a block; see the port."""
@@ -106,16 +113,23 @@ class StreamSink(Sink):
         await self.flush()
 
     async def pump(self) -> None:
-        """Append what is pending, one batch at a time, until cancelled."""
-        while True:
-            while not self.pending:
-                await self._wake.park()
-            await self._append_pending()
+        """Append what is pending and was not posted, one batch at a time, until cancelled."""
+        try:
+            while True:
+                while self._in_flight or not self.pending:
+                    await self._wake.park()
+                if not self._post():
+                    await self._append_pending()
+        finally:
+            self._posting = False
+            with trio.move_on_after(PATIENCE, shield=True):
+                while self._in_flight:
+                    await self._idle.park()
 
     async def _append_pending(self) -> None:
         """One append of what waits now; cancellation waits until it is done, for a half is not to be had."""
         texts, values = self._take()
-        self._in_flight = True
+        self._in_flight, self._refused = True, False
         try:
             with trio.CancelScope(shield=True):
                 await self._streams.append(self._replica, texts, values)
@@ -124,6 +138,37 @@ class StreamSink(Sink):
             if not self.pending:
                 self._idle.unpark_all()
         self._room.unpark_all()
+
+    def _begin(self) -> None:
+        """See that what is pending is appended: at once if it can be posted, else by the pump."""
+        if not (self._in_flight or self._post()) and self._wake:
+            self._wake.unpark()
+
+    def _post(self) -> bool:
+        """Hand what waits to the log in this very step, where that is text of one channel: no task wakes for it."""
+        if not self._posting or self._refused or self._values or len(self._pending) != 1 or self._size > PIECE:
+            return False
+        [(channel, deltas)] = self._pending.items()
+        text = "".join(deltas)
+        if not self._streams.post(self._replica, channel, text, partial(self._posted, channel, text)):
+            return False
+        self._told_first()
+        self._pending, self._size, self._in_flight = {}, 0, True
+        return True
+
+    def _posted(self, channel: str, text: str, good: bool) -> None:
+        self._in_flight = False
+        if not good and not self._closed:  # the pump appends it once more, and knows what to do where that fails
+            self._pending = {channel: [text, *self._pending.pop(channel, [])], **self._pending}
+            self._size += len(text)
+            self._refused = True
+            self._wake.unpark()
+        elif self.pending:
+            self._begin()
+        if self._idle:
+            self._idle.unpark_all()
+        if self._room:
+            self._room.unpark_all()
 
     def close(self) -> None:
         """Take no more: what has not been appended, and what is written from now on, is dropped."""
@@ -143,7 +188,7 @@ class StreamSink(Sink):
         """Why the run must fail, whatever its executor makes of it: it wrote more than is kept."""
         return self._failure
 
-    def _append_now(self, channel: str, delta: str) -> bool:
+    def _append_now(self, channel: str, delta: str, *, gathered: bool) -> bool:
         waits = self._size or self._values or self._in_flight
         if waits or self._closed or not self._streams.local or len(delta) >= min(self._left, PIECE):
             return False
@@ -151,7 +196,7 @@ class StreamSink(Sink):
             self._left -= len(text)
             self._length += len(text) if channel == CONTENT else 0
             self._told_first()
-            self._streams.say(self._replica, text, channel, gathered=True)
+            self._streams.say(self._replica, text, channel, gathered=gathered)
         return True
 
     def _add(self, channel: str, delta: str) -> None:
@@ -175,7 +220,7 @@ class StreamSink(Sink):
             self._pending.setdefault(channel, []).append(delta)
             self._size += len(delta)
             self._length += len(delta) if channel == CONTENT else 0
-            self._wake.unpark()
+            self._begin()
 
     def _fail(self) -> None:
         self._failure = output_limit()

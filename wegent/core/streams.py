@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +126,15 @@ class Streams:
         return await self._log.read(stream)
 
     async def missing(self, stream: StreamId) -> list[Entry]:
-        """What the log has of a stream beyond this worker's copy, if it has anything.
+        """What the log has of a stream beyond this worker's copy, if it has anything. Beyond the copy of one that this
+        worker writes is only what it is writing just now.
 
         Raises:
             BrokerAway: the log does not answer.
         """
+        if stream in self._own:
+            await trio.lowlevel.checkpoint()
+            return []
         known = self._replicas.get(stream)
         since = {} if known is None else known.lengths()
         found = await self._log.read(stream, since)
@@ -167,6 +171,24 @@ class Streams:
         `gathered`: as much has been joined already as the load needs; it is told without waiting for more.
         """
         self._log.append_text(replica, channel, text)
+        self._told_text(replica, channel, text, gathered=gathered)
+
+    def post(self, replica: Replica, channel: str, text: str, done: Callable[[bool], None]) -> bool:
+        """The same where the log is shared: told once the log has it, in the step in which `done` is called.
+
+        False, and so is what `done` gets: it is not in the log as far as anybody knows, and has to be appended.
+        """
+
+        def told(good: bool) -> None:
+            if good and replica.ending is None:
+                replica.append(channel, text)
+                self._told_text(replica, channel, text)
+            done(good)
+
+        return self._log.post_text(replica, channel, text, told)
+
+    def _told_text(self, replica: Replica, channel: str, text: str, *, gathered: bool = False) -> None:
+        """Tell what has just been added at the end of a channel."""
         latest = self._latest.get(replica)
         if latest is None or not latest.join(channel, text):
             placed = {channel: (replica.length(channel) - len(text), text)}
@@ -184,6 +206,9 @@ class Streams:
         if replica.muted:
             return
         namespace, room = self._voice.room(replica.stream.task_id)
+        if (namespace, room) not in self._rooms:
+            self._latest.pop(replica, None)
+            return
         length = replica.length() if known is None else known.get(CONTENT, 0)
         lengths = None if known is None else dict(known)
         chunk = Chunk(replica.stream, placed, tuple(values), length, gathered, lengths)
@@ -199,6 +224,11 @@ class Streams:
             replica = self._replicas[stream] = Replica(stream)
             replica.muted = True
         if replica.ending is not None or not entries:
+            return True
+        if len(entries) == 1 and isinstance(text := entries[0], Text) and text.offset == replica.length(text.channel):
+            replica.append(text.channel, text.delta)
+            if not replica.muted:
+                self._told_text(replica, text.channel, text.delta)
             return True
         lengths, values = replica.lengths(), replica.newer(entries)
         try:

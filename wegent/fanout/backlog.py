@@ -28,7 +28,8 @@ class Backlog:
             return False
         self._waiting.append(message)
         self._size += size
-        self._arrived.unpark()
+        if self._arrived:
+            self._arrived.unpark()
         return True
 
     def lose(self) -> None:

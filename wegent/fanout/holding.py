@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -84,6 +84,13 @@ class HoldingLog(StreamLog):
                 await self._append(held, entries)
             except BrokerAway:
                 self._fall_behind(held)
+
+    def post_text(self, replica: Replica, channel: str, text: str, done: Callable[[bool], None]) -> bool:
+        """To the shared log, if that is there and has all that came before."""
+        held = self._held.get(replica.stream)
+        if held is None or held.new or held.behind or held.lock.locked():
+            return False
+        return self._shared.post_text(replica, channel, text, done)
 
     async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
         """What the shared log holds, or where that is away, the copy."""

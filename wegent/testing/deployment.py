@@ -65,7 +65,7 @@ class SharingApplication(Application):
 
     def make_log(self) -> StreamLog:
         """The one of all workers, and this one's copies."""
-        shared = BreakableLog(self.shared.kept, self.fanout, lambda: self.shared.away)
+        shared = BreakableLog(self.shared.kept, self.fanout, lambda: self.shared.away, self.timers)
         return HoldingLog(shared, self.timers)
 
     def make_relay(self) -> Relay:

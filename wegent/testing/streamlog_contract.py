@@ -22,6 +22,7 @@ from wegent.core.errors import OffsetMismatch, Sealed
 from wegent.core.model import CONTENT, THINKING, Ending, EndingStatus, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.ports.fanout import Appended, Fanout, task_topic
 from wegent.core.ports.streamlog import StreamLog
+from wegent.core.replica import Replica
 from wegent.testing.checkpoints import Cut, at_every_checkpoint
 from wegent.testing.fanout_contract import until
 
@@ -63,6 +64,23 @@ async def values(log: StreamLog, of: StreamId) -> list[Value]:
     return [] if snapshot is None else sorted(snapshot.values, key=lambda each: each.key)
 
 
+async def posted(log: StreamLog, replica: Replica, delta: str) -> bool | None:
+    """The answer to a text that was posted; None where the log does not take it."""
+    answers: list[bool] = []
+    answered = trio.Event()
+
+    def done(good: bool) -> None:
+        answers.append(good)
+        answered.set()
+
+    if not log.post_text(replica, CONTENT, delta, done):
+        return None
+    assert answers == [], "answered in the step in which it was posted"
+    with trio.fail_after(10):
+        await answered.wait()
+    return answers[0]
+
+
 class StreamLogContract:
     """Ordered, replayable, sealed at the end."""
 
@@ -80,6 +98,31 @@ class StreamLogContract:
         assert dict(found.lengths) == {CONTENT: 3, THINKING: 1}
         assert await values(log, mine) == [value("a", 3), value("b", 1, tool="é", n=[1, None])]
         assert found.ending is None
+
+    async def test_what_was_posted_is_there_and_nothing_else(self, log: StreamLog) -> None:
+        mine = stream()
+        replica = Replica(mine)
+        await log.append(mine, [content(0, "a")])
+        replica.append(CONTENT, "a")
+        said = "a"
+        for delta in ("é", "\U0001f680b"):
+            answer = await posted(log, replica, delta)
+            assert answer is not False
+            if answer:
+                replica.append(CONTENT, delta)
+                said += delta
+            assert await text(log, mine) == said
+
+    async def test_what_does_not_fit_is_not_posted(self, log: StreamLog) -> None:
+        mine, ended = stream(), stream()
+        for each in (mine, ended):
+            await log.append(each, [content(0, "abc")])
+        await log.end(ended, DONE, keep=60)
+        ahead = Replica(mine)
+        ahead.append(CONTENT, "abcd")
+        assert not await posted(log, ahead, "e")
+        assert not await posted(log, Replica.of(ended, Snapshot({CONTENT: "abc"})), "d")
+        assert [await text(log, each) for each in (mine, ended)] == ["abc", "abc"]
 
     async def test_attempts_are_streams_of_their_own(self, log: StreamLog) -> None:
         first = stream()

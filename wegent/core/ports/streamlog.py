@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from wegent.core.model import Ending, Entry, Snapshot, StreamId, Text
@@ -65,6 +65,16 @@ class StreamLog(ABC):
     def append_text(self, replica: Replica, channel: str, text: str) -> None:
         """As `append_now`, of text at the end of a channel of a local log's own copy: the way of tokens."""
         self.append_now(replica.stream, (Text(channel, replica.length(channel), text),))
+
+    def post_text(self, replica: Replica, channel: str, text: str, done: Callable[[bool], None]) -> bool:
+        """Begin to append text at the end of a held stream's channel without waiting: a shared log's way of tokens.
+
+        `done` is called later, in a plain step: True, and the log has it; False, and nobody knows, so that `append` is
+        to be asked next with the same. Until then nothing else is asked for this stream. Returns False where that can't
+        be had now, and `done` is not called.
+        """
+        del replica, channel, text, done
+        return False
 
     def replica(self, stream: StreamId) -> Replica:
         """A local log's own copy, made where it is not there yet, and changed by appending alone."""

@@ -8,18 +8,26 @@ from typing import Any
 
 import hiredis
 import trio
-from outcome import Error, Value
 
 from wegent.core.errors import BrokerAway
 
 READ = 65_536
 WRITE = 262_144
+BEAT = 0.004
+"""Seconds between two writes: what is given meanwhile leaves in one, and costs us, the server and those it tells one
+system call instead of many. What comes after a longer silence leaves at once,
+and so does what somebody waits for.
+"""
 GRACE = 0.05
 """Seconds that a late reply has once more: it may be this process that was late in reading it."""
 _NOTHING = object()
 _pack: Callable[[tuple[str | bytes | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 Reply = Any
 """Bytes, int, None, a list of these, or `hiredis.ReplyError`."""
+
+
+Receiver = Callable[[Reply | Exception], None]
+"""Is told of a reply, or why there is none, `hiredis.ReplyError` or `BrokerAway`; plain."""
 
 
 class Pending:
@@ -29,9 +37,9 @@ class Pending:
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
-        self._outcome: Value[Reply] | Error | None = None
+        self._outcome: Reply | Exception = _NOTHING
 
-    def settle(self, outcome: Value[Reply] | Error) -> None:
+    def settle(self, outcome: Reply | Exception) -> None:
         """The reply, or why there is none."""
         self._outcome = outcome
         if self._task is not None:
@@ -42,13 +50,14 @@ class Pending:
         return self._wait().__await__()
 
     async def _wait(self) -> Reply:
-        if self._outcome is None:
+        if self._outcome is _NOTHING:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._left)
         else:
             await trio.lowlevel.checkpoint()
-        assert self._outcome is not None
-        return self._outcome.unwrap()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
     def _left(self, _: Any) -> trio.lowlevel.Abort:
         self._task = None
@@ -58,9 +67,9 @@ class Pending:
 class Connection:
     """Commands and replies on one stream. `lost` says why it is of no more use, `closed` is set then.
 
-    Commands of one moment leave in one write. A server that owes a reply and sends nothing for `timeout` seconds counts
-    as hung; one that owes nothing is asked for a sign of life every half of that. `pushed` takes what is no reply, and
-    says whether it was that: messages of a connection that subscribes.
+    Commands of one moment, or of one beat after a write, leave in one write. A server that owes a reply and sends
+    nothing for `timeout` seconds counts as hung; one that owes nothing is asked for a sign of life every half of that.
+    `pushed` takes what is no reply, and says whether it was that: messages of a connection that subscribes.
     """
 
     def __init__(
@@ -81,10 +90,13 @@ class Connection:
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._out: list[bytes] = []
         self._size = 0
-        self._waiting: deque[Pending | None] = deque()
+        self._waiting: deque[Receiver | None] = deque()
         self._since = 0.0
         """When the last sign of life came, or the first command that waits for its reply was given."""
         self._work = trio.lowlevel.ParkingLot()
+        self._hurry = trio.lowlevel.ParkingLot()
+        self._urgent = False
+        """Whether somebody waits for the reply to what is to be sent."""
         self._room = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
 
@@ -111,8 +123,15 @@ class Connection:
             BrokerAway: the connection is lost.
         """
         pending = Pending()
-        self._queue(command, pending)
+        self._queue(command, pending.settle)
+        self._urgent = True
+        if self._hurry:
+            self._hurry.unpark()
         return pending
+
+    def post_to(self, receiver: Receiver, *command: str | bytes | int) -> None:
+        """The same for a receiver of one's own; raises as `post` does, and then tells it nothing."""
+        self._queue(command, receiver)
 
     def post_blind(self, *command: str | bytes | int) -> None:
         """The same for a command whose reply nobody wants to know."""
@@ -135,8 +154,8 @@ class Connection:
             self.closed.set()
             self._scope.cancel()
             while self._waiting:
-                if (pending := self._waiting.popleft()) is not None:
-                    pending.settle(Error(_away(reason)))
+                if (receiver := self._waiting.popleft()) is not None:
+                    receiver(_away(reason))
             self._out.clear()
             self._room.unpark_all()
 
@@ -156,15 +175,16 @@ class Connection:
         if self.lost is not None:
             raise _away(self.lost)
 
-    def _queue(self, command: tuple[str | bytes | int, ...], pending: Pending | None) -> None:
+    def _queue(self, command: tuple[str | bytes | int, ...], receiver: Receiver | None) -> None:
         self._check()
         packed = _pack(command)
         if not self._waiting:
             self._since = trio.current_time()
-        self._waiting.append(pending)
+        self._waiting.append(receiver)
         self._out.append(packed)
         self._size += len(packed)
-        self._work.unpark()
+        if self._work:
+            self._work.unpark()
 
     async def _carry(self, work: Callable[[], Any]) -> None:
         try:
@@ -189,14 +209,20 @@ class Connection:
         if not self._waiting:
             self.close(f"the server sent what nobody asked for: {str(reply)[:80]}")
             return
-        pending = self._waiting.popleft()
-        if pending is not None:
-            pending.settle(Error(reply) if isinstance(reply, hiredis.ReplyError) else Value(reply))
+        receiver = self._waiting.popleft()
+        if receiver is not None:
+            receiver(reply)
 
     async def _write(self) -> None:
+        next_write = 0.0
         while True:
             while not self._out:
                 await self._work.park()
+            if not self._urgent and self._size < WRITE and trio.current_time() < next_write:
+                with trio.move_on_at(next_write):
+                    await self._hurry.park()
+            self._urgent = False
+            next_write = trio.current_time() + BEAT
             data = b"".join(self._out)
             self._out.clear()
             for start in range(0, len(data), WRITE):

@@ -12,7 +12,7 @@ import hiredis
 import trio
 
 from wegent.core.errors import BrokerAway, ConfigError
-from wegent.fanout.redis.connection import Connection, Pending, Reply
+from wegent.fanout.redis.connection import Connection, Pending, Receiver, Reply
 from wegent.fanout.redis.opening import Identity, Limits, carried, connect, find, greet
 from wegent.fanout.redis.script import Script
 from wegent.fanout.redis.url import Target
@@ -79,6 +79,10 @@ class Link:
     def post(self, *command: str | bytes | int) -> Pending:
         """Send a command; plain. Its reply is to be waited for by `reply`. Raises `BrokerAway`."""
         return self._present().post(*command)
+
+    def post_to(self, receiver: Receiver, *command: str | bytes | int) -> None:
+        """Send a command whose reply, or the lack of one, `receiver` is told of; plain. Raises `BrokerAway`."""
+        self._present().post_to(receiver, *command)
 
     def post_blind(self, *command: str | bytes | int) -> None:
         """Send a command whose reply nobody wants to know; plain. Raises `BrokerAway`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import hiredis
@@ -69,6 +69,22 @@ class RedisStreamLog(StreamLog):
             said = await self._rest(stream, entries)
         message = "the log of the stream changes faster than it can be compared"
         raise BrokerAway(message)
+
+    def post_text(self, replica: Replica, channel: str, text: str, done: Callable[[bool], None]) -> bool:
+        """One step as `append` takes it, if there is a way and room on it."""
+        link, stream = self._link, replica.stream
+        if not link.up or link.full:
+            return False
+        said = Text(channel, replica.length(channel), text), text.encode()
+        topic, meta = task_topic(stream.task_id), self._key(stream)
+        head = appended_head(self._fanout.sender, self._fanout.numbers.take(topic), stream, (said,), ())
+        link.post_to(
+            lambda reply: done(not isinstance(reply, Exception) and reply[0] == 0),
+            *APPEND.by_name((meta, f"{meta}:{channel}")),
+            *(self._ttl, self._fanout.prefix + topic, head, 1),
+            *(f"t{channel}", said[0].offset, len(text), said[1]),
+        )
+        return True
 
     async def read(self, stream: StreamId, since: Mapping[str, int] | None = None) -> Snapshot | None:
         """What the stream holds; a tail costs what it is long, however long the text before it."""
