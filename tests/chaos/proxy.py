@@ -46,11 +46,15 @@ class Splitter:
 
 
 class LossyProxy:
-    """Passes connections on to `port`; `lost` and `late` are shares of the messages to subscribers."""
+    """Passes connections on to `port`; `lost` and `late` are shares of the messages to subscribers.
+
+    While it is `stalled` it takes no messages from Redis, as a subscriber that is too slow.
+    """
 
     def __init__(self, port: int, rng: random.Random) -> None:
         self.lost = self.late = 0.0
         self.dropped = 0
+        self.stalled = False
         self.port = 0
         self._target = port
         self._rng = rng
@@ -87,6 +91,8 @@ class LossyProxy:
             async for data in server:
                 for reply in splitter.feed(data):
                     if reply[1:].startswith(MESSAGE[1:]):
+                        while self.stalled:  # noqa: ASYNC110
+                            await trio.sleep(0.01)
                         if self._rng.random() < self.lost:
                             self.dropped += 1
                             continue

@@ -1,8 +1,8 @@
 """Real workers, a real Redis behind a proxy that loses messages, and everything that can be killed is killed.
 
 Each round, by its seed: a run with viewers on any workers, of which connections are cut; meanwhile workers are killed,
-Redis is cut off, suspended or restarted empty, and messages between the workers are lost and late. In the end each
-viewer holds what the rows say, and what the engine said.
+Redis is cut off, suspended, restarted empty, or cuts off who takes too slowly; messages between workers are lost and
+late. In the end each viewer holds what the rows say, and what the engine said.
 
     WEGENT_CHAOS_ROUNDS=1000 WEGENT_SEED=5000 pytest tests/chaos -s      # or: make chaos ROUNDS=1000
 """
@@ -139,7 +139,7 @@ class Round:
         scene.proxy.lost, scene.proxy.late = rng.choice([0.0, 0.1, 0.3]), rng.choice([0.0, 0.2])
         acts: list[Callable[[], Awaitable[None]]] = [
             self._kill_worker, self._cut_redis, self._cut_redis, self._suspend_redis, self._restart_redis,
-            self._cancel, self._nothing, self._nothing,
+            self._overrun_redis, self._cancel, self._nothing, self._nothing,
         ]  # fmt: skip
         for _ in range(rng.randrange(1, 4)):
             await trio.sleep(rng.random() * 0.6)
@@ -160,6 +160,14 @@ class Round:
     async def _cut_redis(self) -> None:
         kind = self.rng.choice(["normal", "pubsub"])
         await trio.to_thread.run_sync(self.scene.redis_server.kill_clients, kind)
+
+    async def _overrun_redis(self) -> None:
+        """Subscribers take nothing for so long that Redis cuts them off."""
+        self.scene.proxy.stalled = True
+        try:
+            await trio.to_thread.run_sync(self.scene.redis_server.overrun, "wegent:{workers}")
+        finally:
+            self.scene.proxy.stalled = False
 
     async def _suspend_redis(self) -> None:
         self.scene.redis_server.pause()

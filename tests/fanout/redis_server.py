@@ -66,6 +66,21 @@ class RedisServer(Database):
         """Cut all connections of that kind, but for the one that asks; how many."""
         return int(self.do("CLIENT", "KILL", "TYPE", kind))
 
+    def overrun(self, channel: str, *, most: int = 64) -> None:
+        """Publish what nobody understands, a megabyte at a time, until those who subscribe there are cut off: they had
+        better not be reading.
+        """
+        limit = "client-output-buffer-limit"
+        self.do("CONFIG", "SET", limit, "pubsub 65536 0 0")
+        try:
+            for _ in range(most):
+                if not self.do("PUBLISH", channel, b"?" * 1_000_000):
+                    return
+        finally:
+            self.do("CONFIG", "SET", limit, "pubsub 33554432 8388608 60")
+        message = f"nobody was cut off by {most} MB"
+        raise AssertionError(message)
+
     def restart(self) -> None:
         self.stop(signal.SIGTERM)
         self.start()
