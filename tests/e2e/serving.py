@@ -95,9 +95,10 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, *settings: str, workers: int = 1) -> Iterator[Server]:
+def serving(data: Path, *settings: str, workers: int = 1, port: int = 0) -> Iterator[Server]:
     """A server that is there for the time of the block, and ends without a traceback."""
     server = Server(data, *settings, workers=workers)
+    server.port = port
     server.start()
     try:
         yield server

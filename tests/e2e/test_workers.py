@@ -127,7 +127,8 @@ def test_sessions_that_nobody_has_are_refused_as_ever(server: Server) -> None:
     known = Poller(server, server.login()).sid
     for sid in ("9-deadbeef.x", "..", "../../etc.x", known + "x", "a" * 300, "1-.x"):
         answer = httpx.get(f"{server.url}/socket.io/", params={"EIO": "4", "transport": "polling", "sid": sid})
-        assert (answer.status_code, answer.json()) == (400, {"code": 1, "message": "Session ID unknown"}), sid
+        assert (answer.status_code, answer.json()["code"]) == (400, 1), sid
+        assert answer.json()["message"].startswith("Session ID unknown"), sid
 
 
 @contextmanager

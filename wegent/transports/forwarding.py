@@ -1,14 +1,17 @@
-"""One HTTP request passed on to the worker that can answer it, over its Unix socket."""
+"""One HTTP request passed on to the worker that can answer it, or to its host."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import h11
 import trio
 
+from wegent.transports.otherhosts import FORWARDED, Connect
+
 READ = 65_536
+PATIENCE = 5.0
+"""Seconds for a connection to another host."""
 _HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer"})
 """What belongs to one connection alone (RFC 9110 §7.6.1)."""
 
@@ -17,15 +20,16 @@ class Unreachable(Exception):
     """The other worker does not answer; nothing was sent to the client."""
 
 
-async def forward(path: Path, scope: Any, body: bytes, receive: Any, send: Any) -> None:
-    """Ask the worker behind `path` what this request asks, and answer so. Ends early where the client has gone.
+async def forward(connect: Connect, scope: Any, body: bytes, receive: Any, send: Any) -> None:
+    """Ask whoever `connect` reaches what this request asks, and answer so. Ends early where the client has gone.
 
     Raises:
         Unreachable: it is not there, or ended before its answer began.
     """
     try:
-        stream = await trio.open_unix_socket(path)
-    except OSError as error:
+        with trio.fail_after(PATIENCE):
+            stream = await connect()
+    except (OSError, trio.TooSlowError) as error:
         raise Unreachable from error
     async with stream, trio.open_nursery() as nursery:
         nursery.start_soon(_until_disconnect, receive, nursery.cancel_scope)
@@ -65,7 +69,7 @@ def _request(scope: Any, body: bytes) -> h11.Request:
     query = scope["query_string"]
     target = scope["raw_path"] if scope.get("raw_path") else scope["path"].encode()
     headers = [(name, value) for name, value in scope["headers"] if name.lower() not in (*_HOP, b"content-length")]
-    headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close"), (FORWARDED, b"1")]
     return h11.Request(method=scope["method"], target=target + (b"?" + query if query else b""), headers=headers)
 
 

@@ -17,6 +17,7 @@ from attrs import frozen
 from wegent.core.instruments import Registry
 from wegent.core.reader import Reader
 from wegent.transports.flusher import Flusher
+from wegent.transports.otherhosts import OtherHosts
 from wegent.transports.peers import Peers
 from wegent.transports.plain import PlainSocket
 from wegent.transports.ws import HandshakeError, Request, is_upgrade, parse_request, refusal
@@ -76,11 +77,19 @@ class FrontDoor:
     """Accepts connections and hands them on; holds the tasks that read and write for all of them."""
 
     def __init__(
-        self, registry: Registry, limits: FrontDoorLimits | None = None, *, peers: Peers | None = None
+        self,
+        registry: Registry,
+        limits: FrontDoorLimits | None = None,
+        *,
+        peers: Peers | None = None,
+        hosts: OtherHosts | None = None,
     ) -> None:
-        """`peers` are the other workers of this host, to whom connections go that are about their sessions."""
+        """`peers` are the other workers of this host, to whom connections go that are about their sessions; `hosts`
+        knows those of other hosts.
+        """
         self.limits = limits or FrontDoorLimits()
         self.peers = peers
+        self.hosts = hosts
         self.flusher = Flusher()
         self._reader = Reader()
         self._claims: dict[str, Claim] = {}

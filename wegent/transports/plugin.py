@@ -18,11 +18,13 @@ from wegent.core.kernel import Worker
 from wegent.core.namespaces import Namespace, Namespaces
 from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.plugin import Deps, Plugin, Provision
+from wegent.core.ports.presence import Presence
 from wegent.core.ports.transport import Transport
 from wegent.core.sessions import Sessions
 from wegent.core.timers import Timers
 from wegent.server.ports.siblings import Siblings
 from wegent.transports.frontdoor import FrontDoor, FrontDoorLimits, listen
+from wegent.transports.otherhosts import OtherHosts
 from wegent.transports.peers import Peers
 from wegent.transports.siblings import PeerSiblings
 from wegent.transports.websocket import RawConfig, RawServices, RawTransport
@@ -37,15 +39,21 @@ class Listening:
 
 @frozen
 class FrontDoorConfig(FrontDoorLimits):
-    """`peers`: the folder of the sockets by which the workers of one host reach each other; empty: there is one."""
+    """`peers`: the folder of the sockets by which the workers of one host reach each other; empty: there is one.
+
+    `advertise`: this host's address as other hosts reach it, `http://HOST:PORT`; with it a session's long-polling
+    requests may arrive at any host. Empty: they have to arrive at the session's own.
+    """
 
     peers: str = ""
+    advertise: str = ""
 
 
 class FrontDoorPlugin(Plugin):
     """Holds all connections of the port, and the flusher."""
 
     name = "front-door"
+    wants: ClassVar[tuple[type[Any], ...]] = (Presence,)
     provides: ClassVar[tuple[type[Any], ...]] = (FrontDoor, Siblings)
     Config = FrontDoorConfig
 
@@ -54,9 +62,12 @@ class FrontDoorPlugin(Plugin):
     ) -> None:
         """Hold them until all else has stopped."""
         peers = Peers(Path(config.peers), deps.one(Worker).name) if config.peers else None
-        door = FrontDoor(deps.one(Registry), config, peers=peers)
+        hosts = OtherHosts(deps.one(Presence), deps.one(Worker).name, config.advertise) if config.advertise else None
+        door = FrontDoor(deps.one(Registry), config, peers=peers, hosts=hosts)
         async with trio.open_nursery() as nursery:
             await nursery.start(door.run)
+            if hosts is not None:
+                nursery.start_soon(hosts.run)
             task_status.started([Provision(FrontDoor, door), Provision(Siblings, PeerSiblings(peers))])
 
 

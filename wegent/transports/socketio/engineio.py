@@ -18,6 +18,7 @@ from wegent.core.sessions import Connection, Sessions
 from wegent.core.timers import Timers
 from wegent.transports.flusher import Flusher
 from wegent.transports.heartbeat import Heartbeat
+from wegent.transports.otherhosts import OtherHosts
 from wegent.transports.peers import Peers
 from wegent.transports.plain import PlainSocket
 from wegent.transports.socketio import payload
@@ -58,6 +59,7 @@ class SocketIOServices:
     config: SocketIOConfig
     worker: str = "w"
     peers: Peers | None = None
+    hosts: OtherHosts | None = None
 
 
 class PollDrain(Drain):

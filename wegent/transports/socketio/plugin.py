@@ -55,6 +55,7 @@ class SocketIOPlugin(Plugin):
             config=config,
             worker=deps.one(Worker).name,
             peers=door.peers,
+            hosts=door.hosts,
         )
         transport = SocketIOTransport(services, namespaces_of(deps))
         door.claim(config.path, transport.serve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ import trio
 
 from wegent import codec
 from wegent.transports.forwarding import Unreachable, forward
+from wegent.transports.otherhosts import FORWARDED, Connect, unknown_session
 from wegent.transports.socketio.client import Client
 from wegent.transports.socketio.engineio import POLLING
 from wegent.transports.socketio.payload import decode_payload
@@ -34,7 +36,6 @@ class Refusal(Exception):
 
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
-UNKNOWN_SID = (1, "Session ID unknown")
 BAD_METHOD = (2, "Bad handshake method")
 BAD_REQUEST = (3, "Bad request")
 FORBIDDEN = (4, "Forbidden", 403)
@@ -92,7 +93,7 @@ class Polling:
             return self._open(method)
         client = self._transport.get(query["sid"])
         if client is None:
-            raise Refusal(*UNKNOWN_SID)
+            raise self._unknown(query["sid"])
         if method == "GET":
             return await self._poll(client, receive)
         if method == "POST":
@@ -100,19 +101,31 @@ class Polling:
         raise Refusal(*BAD_METHOD)
 
     async def _pass_on(self, scope: Any, headers: dict[bytes, bytes], receive: Any, send: Any) -> bool:
-        """Have another worker of this host answer, if the session is there; whether it was."""
-        peers = self._transport.services.peers
-        if peers is None or b"sid=" not in scope["query_string"]:
+        """Have another worker answer, of this host or another, if the session is there; whether it was."""
+        if b"sid=" not in scope["query_string"]:
             return False
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        if (owner := peers.owner(query.get("sid"))) is None:
+        sid = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("sid")
+        connect = await self._way(sid, headers)
+        if connect is None:
             return False
         body = await self._body(headers, receive) if scope["method"] == "POST" else b""
         try:
-            await forward(peers.http(owner), scope, body, receive, send)
+            await forward(connect, scope, body, receive, send)
         except Unreachable:
-            raise Refusal(*UNKNOWN_SID) from None
+            raise self._unknown(sid) from None
         return True
+
+    async def _way(self, sid: str | None, headers: dict[bytes, bytes]) -> Connect | None:
+        """How the worker that has the session is reached, if it is another one that is known."""
+        services = self._transport.services
+        if services.peers is not None and (owner := services.peers.owner(sid)) is not None:
+            return partial(trio.open_unix_socket, services.peers.http(owner))
+        if services.hosts is None or FORWARDED in headers or self._transport.get(sid or "") is not None:
+            return None
+        return await services.hosts.way(sid)
+
+    def _unknown(self, sid: str | None) -> Refusal:
+        return Refusal(1, unknown_session(sid, self._transport.services.worker))
 
     def _open(self, method: str) -> tuple[int, Headers, bytes]:
         if method != "GET":

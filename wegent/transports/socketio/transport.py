@@ -11,6 +11,7 @@ from wegent.core.closing import BAD_REQUEST, Close
 from wegent.core.namespaces import Namespace
 from wegent.core.ports.transport import Transport
 from wegent.transports.origins import Origins
+from wegent.transports.otherhosts import unknown_session
 from wegent.transports.plain import PlainSocket
 from wegent.transports.socketio import payload
 from wegent.transports.socketio.client import Client
@@ -111,7 +112,9 @@ class SocketIOTransport(Transport):
                 raise HandshakeError(503, "Server is shutting down", (("Retry-After", "1"),))
             return None
         client = self._clients.get(sid)
-        if client is None or client.transport != POLLING or client.closing or client.upgrading:
+        if client is None:
+            raise HandshakeError(400, unknown_session(sid, self.services.worker))
+        if client.transport != POLLING or client.closing or client.upgrading:
             raise HandshakeError(400, "Session ID unknown")
         return sid
 
