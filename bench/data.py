@@ -1,7 +1,7 @@
 """Who is who in a benchmark: users, their tokens, tasks. The same for every server.
 
-Users `user1` … `user1000`. Tasks: 1 … 1000, task k of user k; group chats 1001 … 1200, of user 1 …; and one big room,
-1201, of which everybody is a member.
+Users `user1` … `user2000`. Tasks: 1 … 2000, task k of user k; group chats 2001 … 2200, of user 1 …; one big room,
+2201, of which everybody is a member; and 2202 … 2701, of user 1 …, whose runs go to the executor of the benchmark.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ USERS = 2000
 FIRST_TASK = 1
 FIRST_GROUP, GROUPS = USERS + FIRST_TASK, 200
 BIG_ROOM = FIRST_GROUP + GROUPS
+FIRST_STREAMED, STREAMED = BIG_ROOM + 1, 500
 
 SCHEMA = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, user_name TEXT NOT NULL UNIQUE, is_active INTEGER NOT NULL);
@@ -53,7 +54,8 @@ def tasks() -> list[tuple[int, int, bool]]:
     """Return every task as (id, owner, group chat)."""
     own = [(FIRST_TASK + i, i + 1, False) for i in range(USERS)]
     groups = [(FIRST_GROUP + i, i + 1, True) for i in range(GROUPS)]
-    return [*own, *groups, (BIG_ROOM, 1, True)]
+    streamed = [(FIRST_STREAMED + i, i + 1, False) for i in range(STREAMED)]
+    return [*own, *groups, (BIG_ROOM, 1, True), *streamed]
 
 
 def write_tokens(path: Path) -> None:

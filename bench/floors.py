@@ -34,6 +34,9 @@ FLOORS = (
     Floor(4, "per_s", "python-socketio", least=3),
     Floor(5, "pss_kb", "node", most=0.5),
     Floor(5, "pss_kb", "python-socketio", most=0.25),
+    Floor(6, "cpu_per_million", "node", most=0.5),
+    Floor(6, "cpu_at_low", "python-socketio", most=0.125),
+    Floor(6, "cpu_at_low", "node", most=0.5),
     Floor(7, "tasks", "node", least=1.5),
     Floor(7, "tasks", "python-socketio", least=3),
 )

@@ -31,7 +31,7 @@ class Load:
         command: list[str | Path] = [build.LOAD, "--port", str(server.port), "--pid", str(server.pid)]
         command += ["--team", str(server.team), "--tokens", self._tokens, *(["--pause"] if pause else [])]
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", f"{value:.10g}"]
+            command += [f"--{name.replace('_', '-')}", *([] if value is True else [f"{value:.10g}"])]
         return process.spawn([*command, mode], process.LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def finish(self, child: subprocess.Popen[bytes], on_phase: OnPhase | None = None, seconds: float = 300) -> Result:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import build, data, process
+from wegent.storage.plugin import DATABASE
 
 PEERS = build.HERE / "peers"
-EVERYTHING = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10})
+EVERYTHING = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,15 @@ class Running:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server puts its data, and the base URL of the model server ("": none)."""
+    """Where a server puts its data, and what it works with ("": without).
+
+    `model` and `redis` are URLs; `rows` is the folder of the worker whose rows it shares, its own if there is none.
+    """
 
     folder: Path
-    model: str
+    model: str = ""
+    redis: str = ""
+    rows: Path | None = None
 
     @property
     def log(self) -> Path:
@@ -61,20 +67,20 @@ class Server(ABC):
         return 1
 
     @contextmanager
-    def running(self, folder: Path, model: str = "") -> Iterator[Running]:
+    def running(self, place: Place) -> Iterator[Running]:
         """Keep it running for the time of the block."""
-        folder.mkdir(parents=True, exist_ok=True)
-        child, port = self.start(Place(folder, model))
+        place.folder.mkdir(parents=True, exist_ok=True)
+        child, port = self.start(place)
         try:
             arguments = child.args if isinstance(child.args, list) else [child.args]
-            yield Running(self.name, port, child.pid, [str(a) for a in arguments], self.team(folder))
+            yield Running(self.name, port, child.pid, [str(a) for a in arguments], self.team(place.folder))
         finally:
             process.stop(child)
 
 
 @dataclass
 class Peer(Server):
-    """A peer: a command that takes --port, --database, --secret and --model."""
+    """A peer: a command that takes --port, --database, --secret, --model and --redis."""
 
     name: str
     command: list[str]
@@ -86,6 +92,8 @@ class Peer(Server):
         command = [*self.command, "--port", str(port), "--database", str(database), "--secret", data.SECRET]
         if place.model:
             command += ["--model", place.model]
+        if place.redis:
+            command += ["--redis", place.redis]
         return _start(command, port, place.log, self.env), port
 
 
@@ -110,13 +118,18 @@ class Wegent(Server):
         return _start(command, port, place.log, env), port
 
     def settings(self, place: Place) -> list[str]:
+        added = [*self.plugins, *(["redis"] if place.redis else [])]
         found = [
-            f"plugins.add={json.dumps(self.plugins)}",
+            f"plugins.add={json.dumps(added)}",
             "chat.max_concurrent=2000",
             "chat_shell.max_concurrent=2000",
         ]
         if place.model:
             found += [f'openai.base_url="{place.model}"', "openai.pool.max_connections=2000"]
+        if place.redis:
+            found += ['plugins.remove=["memory"]', f'redis.url="{place.redis}"']
+        if place.rows:
+            found.append(f'storage.url="sqlite:///{place.rows / "data" / DATABASE}"')
         return found
 
     def team(self, folder: Path) -> int:

@@ -8,6 +8,7 @@
 struct options {
     const char *mode;
     int port, pid;         /* the server's port, and its process (for its CPU time) */
+    int first_port;        /* client 0 connects to this one; 0: to the same */
     int connections;       /* how many clients */
     int concurrency;       /* how many of them may be between connect and joined at once */
     int rooms;             /* client i joins task first_task + i % rooms */
@@ -23,6 +24,8 @@ struct options {
     double ramp;           /* chat: the sends are spread over this, s */
     long preload;          /* joins: characters in the stream before the first client joins it */
     int team;              /* chat:send's team_id */
+    bool runs;             /* watch: the streams are runs of their tasks, for a server that tells them apart */
+    bool window;           /* watch: tell the phases `steady` and `over`, at warm and at warm + seconds */
     bool pause;            /* wait for a line on standard input after each phase, so that memory can be read */
 };
 
@@ -76,6 +79,7 @@ void open_report(FILE *out);
 
 /* main.c */
 void work(int timeout_ms); /* one turn of the event loop */
+void phase(const char *name); /* told on standard output; with --pause, until somebody says go on */
 struct client *client_at(int index);
 void authenticate_with(const char *path);
 const char *token_of(int index);
@@ -87,6 +91,7 @@ void streams_chunk(struct client *c, const char *json, size_t length);
 void streams_end(struct client *c, const char *json, size_t length);   /* chat:done: the offset must be ours */
 void streams_window(uint64_t from, uint64_t to); /* only tokens written in it count for latency */
 void streams_report(FILE *out);
+uint64_t streams_tokens(void); /* so far, of all clients */
 struct stream_totals {
     uint64_t messages, characters, gaps, lost, repeats, malformed;
     uint64_t first_at, last_at;

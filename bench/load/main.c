@@ -82,7 +82,7 @@ static bool input_came(void)
     return select(1, &set, NULL, NULL, &none) > 0;
 }
 
-static void phase(const char *name)
+void phase(const char *name)
 {
     char line[64];
     printf("{\"phase\": \"%s\"}\n", name);
@@ -119,20 +119,21 @@ static void run(void)
 }
 
 enum { PORT = 256, PID, TOKENS, CONNECTIONS, CONCURRENCY, ROOMS, FIRST_TASK, SLOW, RCVBUF, SIZE, COUNT, RATE, WARM, SECONDS,
-       LIMIT, STAY, RAMP, PRELOAD, TEAM, PAUSE };
+       LIMIT, STAY, RAMP, PRELOAD, TEAM, PAUSE, FIRST_PORT, RUNS, WINDOW };
 static const struct option names[] = {
     {"port", 1, 0, PORT}, {"pid", 1, 0, PID}, {"tokens", 1, 0, TOKENS}, {"connections", 1, 0, CONNECTIONS},
     {"concurrency", 1, 0, CONCURRENCY}, {"rooms", 1, 0, ROOMS}, {"first-task", 1, 0, FIRST_TASK},
     {"slow-every", 1, 0, SLOW}, {"receive-buffer", 1, 0, RCVBUF}, {"size", 1, 0, SIZE}, {"count", 1, 0, COUNT},
     {"rate", 1, 0, RATE}, {"warm", 1, 0, WARM}, {"seconds", 1, 0, SECONDS}, {"limit", 1, 0, LIMIT}, {"stay", 1, 0, STAY},
-    {"ramp", 1, 0, RAMP}, {"preload", 1, 0, PRELOAD}, {"team", 1, 0, TEAM}, {"pause", 0, 0, PAUSE}, {0, 0, 0, 0},
+    {"ramp", 1, 0, RAMP}, {"preload", 1, 0, PRELOAD}, {"team", 1, 0, TEAM}, {"pause", 0, 0, PAUSE},
+    {"first-port", 1, 0, FIRST_PORT}, {"runs", 0, 0, RUNS}, {"window", 0, 0, WINDOW}, {0, 0, 0, 0},
 };
 
 static void parse(int argc, char **argv)
 {
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
-        case PORT: the_target.port = options.port = atoi(optarg); break;
+        case PORT: options.port = atoi(optarg); break;
         case PID: options.pid = atoi(optarg); break;
         case TOKENS: authenticate_with(optarg); break;
         case CONNECTIONS: options.connections = atoi(optarg); break;
@@ -152,6 +153,9 @@ static void parse(int argc, char **argv)
         case PRELOAD: options.preload = atol(optarg); break;
         case TEAM: options.team = atoi(optarg); break;
         case PAUSE: options.pause = true; break;
+        case FIRST_PORT: options.first_port = atoi(optarg); break;
+        case RUNS: options.runs = true; break;
+        case WINDOW: options.window = true; break;
         default: exit(2);
         }
     }

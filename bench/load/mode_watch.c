@@ -1,15 +1,18 @@
-/* watch: the server streams by itself (event bench:start), the clients look. Scenarios 1, 2, 8 (the others), 9. */
+/* watch: the server streams by itself (event bench:start), the clients look. Scenarios 1, 2, 6, 8 (the others), 9. */
 #include "load.h"
 
 static int finished, wanted;
+static int edges; /* of the window, that were passed */
+static uint64_t tokens_at[2];
 
 void bench_start(struct client *control, long base, int rooms, bool keep)
 {
     char json[256];
     int n = snprintf(json, sizeof json,
                      "[\"bench:start\",{\"base\":%ld,\"rooms\":%d,\"count\":%ld,\"rate\":%g,\"size\":%d,\"preload\":%ld,"
-                     "\"keep\":%s}]",
-                     base, rooms, options.count, options.rate, options.size, options.preload, keep ? "true" : "false");
+                     "\"keep\":%s%s}]",
+                     base, rooms, options.count, options.rate, options.size, options.preload, keep ? "true" : "false",
+                     options.runs ? ",\"runs\":true" : "");
     client_emit(control, true, json, (size_t)n);
 }
 
@@ -48,9 +51,18 @@ static void gone(struct client *c)
         wanted--;
 }
 
+static void look_at_window(uint64_t now)
+{
+    double elapsed = (double)(now - started_at) / 1e9;
+    if (!options.window || edges == 2 || elapsed < (edges ? options.warm + options.seconds : options.warm))
+        return;
+    tokens_at[edges] = streams_tokens();
+    phase(edges++ ? "over" : "steady");
+}
+
 static bool done(uint64_t now)
 {
-    (void)now;
+    look_at_window(now);
     return finished >= wanted;
 }
 
@@ -64,6 +76,7 @@ static void report(FILE *out)
     streams_report(out);
     fprintf(out, ", \"watchers\": %d, \"finished\": %d, \"slow\": %lld, \"closed\": %lld, \"expected_tokens\": %lld", wanted,
             finished, slow, closed, (long long)wanted * options.count);
+    fprintf(out, ", \"window_tokens\": %llu", (unsigned long long)(tokens_at[1] - tokens_at[0]));
 }
 
 const struct mode mode_watch = {

@@ -23,6 +23,7 @@ void client_open(struct client *c)
     c->state = CLIENT_CONNECTING;
     c->opened_at = now_ns();
     c->slow = options.slow_every && c->index % options.slow_every == options.slow_every - 1;
+    target()->port = c->index == 0 && options.first_port ? options.first_port : options.port;
     target()->receive_buffer = c->slow ? options.receive_buffer : 0;
     ws_connect(&c->ws, target());
 }

@@ -105,13 +105,18 @@ void streams_end(struct client *c, const char *json, size_t length)
     }
 }
 
+uint64_t streams_tokens(void)
+{
+    return totals.characters / (unsigned)options.size;
+}
+
 void streams_report(FILE *out)
 {
     double seconds = (double)(totals.last_at - totals.first_at) / 1e9;
     fprintf(out,
             "\"streams\": {\"messages\": %llu, \"tokens\": %llu, \"gaps\": %llu, \"lost\": %llu, \"repeats\": %llu, "
             "\"malformed\": %llu, \"seconds\": %.4f, ",
-            (unsigned long long)totals.messages, (unsigned long long)(totals.characters / (unsigned)options.size),
+            (unsigned long long)totals.messages, (unsigned long long)streams_tokens(),
             (unsigned long long)totals.gaps, (unsigned long long)(totals.lost / (unsigned)options.size),
             (unsigned long long)totals.repeats, (unsigned long long)totals.malformed, seconds);
     hist_print(out, "latency_ms", &latency);

@@ -12,7 +12,7 @@ from attrs import asdict, frozen
 
 from bench.plugin.pace import Pace, token
 from bench.plugin.seed import STREAM_TEAM
-from wegent.core.model import StreamId
+from wegent.core.model import Principal, StreamId
 from wegent.core.namespaces import Ack, Namespace, Namespaces
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.sessions import Session
@@ -29,6 +29,7 @@ class Start:
     """Stream `count` tokens of `size` characters into tasks `base` … `base + rooms - 1`, `rate` a second and task.
 
     `keep`: as a run of the first task, which begins with `preload` characters, so that who joins is told of it.
+    `runs`: as a run of each task, so that other workers are told too.
     """
 
     base: int
@@ -38,6 +39,7 @@ class Start:
     size: int
     preload: int = 0
     keep: bool = False
+    runs: bool = False
 
 
 class EventsPlugin(Plugin):
@@ -88,9 +90,22 @@ def add_events(chat: Namespace, services: Services) -> None:
             message = ChatSend(task_id=payload.base, team_id=services.team, message=text)
             await services.sending.send(session.principal, message, ack=ack, session=session)
             return
+        if payload.runs:
+            services.nursery.start_soon(send_to_all, services, payload)
+            ack({"success": True})
+            return
         ids = [StreamId(payload.base + i, next(subtasks), 1) for i in range(payload.rooms)]
         services.nursery.start_soon(publish, services.streams, ids, payload)
         ack({"success": True})
+
+
+async def send_to_all(services: Services, what: Start) -> None:
+    """Start a run in every task, as their owners do, users 1, 2, …; the last of them makes the tokens of all."""
+    text = f"@{STREAM_TEAM} {json.dumps(asdict(what))}"
+    for i in range(what.rooms):
+        owner = Principal(i + 1, f"user{i + 1}")
+        message = ChatSend(task_id=what.base + i, team_id=services.team, message=text)
+        await services.sending.send(owner, message, ack=lambda _: None)
 
 
 async def publish(streams: Streams, ids: Sequence[StreamId], what: Start) -> None:

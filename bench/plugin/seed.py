@@ -74,7 +74,7 @@ def fill(unit: Unit) -> int:
         )  # fmt: skip
     teams = kinds(unit)
     for wanted, owner, is_group in data.tasks():
-        team = STREAM_TEAM if wanted == data.BIG_ROOM else MODEL_TEAM
+        team = STREAM_TEAM if wanted >= data.BIG_ROOM else MODEL_TEAM
         task = unit.add_task(
             owner_id=owner, team_id=teams[team], team_name=team, title=f"Task {wanted}", is_group_chat=is_group
         )

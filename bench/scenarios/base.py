@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from bench import process
 from bench.loadgen import Load
-from bench.servers import Running, Server
+from bench.servers import Place, Running, Server
 
 Figures = dict[str, Any]
 
@@ -44,12 +44,18 @@ class Bench:
 
     @contextmanager
     def running(self, server: Server, model: str = "") -> Iterator[Running]:
-        with server.running(self.folder / server.name, model) as running:
+        with server.running(Place(self.folder / server.name, model)) as running:
             self.commands.setdefault(server.name, running.command)
-            began, busy = time.monotonic(), process.core_busy(process.SERVER_CORE) - process.cpu(running.pid)
-            yield running
-            others = process.core_busy(process.SERVER_CORE) - process.cpu(running.pid) - busy
-            self.foreign = max(self.foreign, others / (time.monotonic() - began))
+            with self.watched(running.pid):
+                yield running
+
+    @contextmanager
+    def watched(self, *pids: int) -> Iterator[None]:
+        """Take note of what others than these do on the servers' core."""
+        began, busy = time.monotonic(), process.core_busy(process.SERVER_CORE) - sum(map(process.cpu, pids))
+        yield
+        others = process.core_busy(process.SERVER_CORE) - sum(map(process.cpu, pids)) - busy
+        self.foreign = max(self.foreign, others / (time.monotonic() - began))
 
 
 class Scenario(ABC):

@@ -1,4 +1,4 @@
-"""All scenarios by number. 6 is two workers with one Redis."""
+"""All scenarios by number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from bench.scenarios.chat import Send, WholeWay
 from bench.scenarios.connections import Echo, Idle, Storm
 from bench.scenarios.fanout import Fanout
 from bench.scenarios.joins import Joins
+from bench.scenarios.pairs import TwoWorkers
 from bench.scenarios.streams import SlowReaders, Streams
 
 SCENARIOS: dict[int, Scenario] = {
     scenario.number: scenario
-    for scenario in (Fanout(), Streams(), Echo(), Storm(), Idle(), WholeWay(), Joins(), SlowReaders(), Send())
+    for scenario in (
+        *(Fanout(), Streams(), Echo(), Storm(), Idle(), TwoWorkers(), WholeWay(), Joins(), SlowReaders(), Send()),
+    )
 }

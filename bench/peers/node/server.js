@@ -11,7 +11,7 @@ const { Publisher } = require('./publisher');
 const { relay } = require('./relay');
 
 const text = { type: 'string', default: '' };
-const { values: options } = parseArgs({ options: { port: text, database: text, secret: text, model: text } });
+const { values: options } = parseArgs({ options: { port: text, database: text, secret: text, model: text, redis: text } });
 
 const database = new Database(options.database);
 const server = http.createServer();
@@ -69,4 +69,15 @@ chat.on('connection', (socket) => {
   socket.on('chat:send', (data, ack) => ack(send(socket, data)));
 });
 
-server.listen({ port: Number(options.port), host: '127.0.0.1', backlog: 4096 });
+// With --redis: what is said to a room is said in all processes, as the adapter's documentation shows.
+async function reachOthers() {
+  const { createClient } = require('redis');
+  const { createAdapter } = require('@socket.io/redis-adapter');
+  const publisher = createClient({ url: options.redis });
+  const subscriber = publisher.duplicate();
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  io.adapter(createAdapter(publisher, subscriber));
+}
+
+const listen = () => server.listen({ port: Number(options.port), host: '127.0.0.1', backlog: 4096 });
+if (options.redis) reachOthers().then(listen); else listen();

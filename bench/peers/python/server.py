@@ -145,11 +145,15 @@ class Chat(socketio.AsyncNamespace):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name in ("port", "database", "secret", "model"):
+    for name in ("port", "database", "secret", "model", "redis"):
         parser.add_argument(f"--{name}", default="")
     arguments = parser.parse_args()
     server = socketio.AsyncServer(
-        async_mode="asgi", logger=False, engineio_logger=False, max_http_buffer_size=1_000_000
+        client_manager=socketio.AsyncRedisManager(arguments.redis) if arguments.redis else None,
+        async_mode="asgi",
+        logger=False,
+        engineio_logger=False,
+        max_http_buffer_size=1_000_000,
     )
     chat = Chat(arguments)
     server.register_namespace(chat)
