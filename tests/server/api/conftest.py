@@ -14,10 +14,12 @@ from attrs import define, frozen
 from wegent.core.clock import Clock
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
+from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.plugin import Deps, Provision
 from wegent.core.remote import RemoteRuns
 from wegent.core.rooms import Rooms
 from wegent.core.saving import Saver
+from wegent.core.sessions import Sessions
 from wegent.core.streams import Streams
 from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
@@ -29,6 +31,8 @@ from wegent.server.auth import TokenAuth
 from wegent.server.changing import Changing
 from wegent.server.editing import Editing
 from wegent.server.evicting import Evictions
+from wegent.server.following import Followers
+from wegent.server.joining import Joining
 from wegent.server.members import Members
 from wegent.server.passwords import Passwords
 from wegent.server.ports.store import Store
@@ -169,7 +173,9 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
     cancelling = Cancelling(store, clock, teller, stop)
     updates, evictions = Updates(rooms), Evictions(rooms)
     book = StoreRunBook(store, clock, job_of)
-    streams = Streams(MemoryStreamLog(Timers()), rooms, Timers(), ChatVoice())
+    timers = Timers()
+    streams = Streams(MemoryStreamLog(timers), rooms, timers, ChatVoice())
+    sessions = Sessions(rooms, timers, clock, registry)
     remote = RemoteRuns(book, streams, teller, registry, Saver(book), clock=clock)
     deps = Deps(
         {
@@ -185,10 +191,12 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
             RemoteRuns: remote,
             Registry: registry,
             Clock: clock,
+            Timers: timers,
         }
     )
     deps.add("listener", [Provision(Revoked, heard)])
-    app = make_app([api_routes(deps), PageRoutes()], config)
+    followers = Followers(sessions, Joining(store, clock, rooms, streams), OutboxLimits())
+    app = make_app([api_routes(deps, followers), PageRoutes()], config)
 
     await store.write(add_defaults)
     users = {}

@@ -37,7 +37,11 @@ async def answer_error(error: WegentError) -> TrioResponse:
     """An error of ours: its status, its fields; `Retry-After` where it is known, and always with 503."""
     if error.status >= 500 and not error.retry:
         log.error("%s failed: %s", _where(), error.sentence, exc_info=error)
-    response = reply(error.as_payload(), error.status)
+    return headers_of(error, reply(error.as_payload(), error.status))
+
+
+def headers_of(error: WegentError, response: TrioResponse) -> TrioResponse:
+    """The answer to an error with the headers that belong to it."""
     wait = error.details.get("retry_after", RETRY_S if error.status == 503 else None)
     if isinstance(wait, int | float):
         response.headers["Retry-After"] = str(max(1, math.ceil(wait)))

@@ -75,7 +75,9 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
     @blueprint.get("/<kind>/<namespace>/<name>")
     async def one_kind(kind: str, namespace: str, name: str) -> TrioResponse:
         who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
-        return await answer(await store.read(lambda unit: _show(_named(unit, who, asked, scope, namespace, name), who)))
+        return await answer(
+            await store.read(lambda unit: _show(named_kind(unit, who, asked, scope, namespace, name), who))
+        )
 
     @blueprint.put("/<kind>/<namespace>/<name>")
     async def put_kind(kind: str, namespace: str, name: str) -> TrioResponse:
@@ -202,8 +204,12 @@ def _walk(unit: Unit, kind: Kind, after: int) -> Iterator[records.Kind]:
         after = rows[-1].id
 
 
-def _named(unit: Unit, who: Principal, kind: Kind, scope: Scope | None, namespace: str, name: str) -> records.Kind:
-    """The caller's own of that name, else one that is shared with them, else the public one; or of one scope."""
+def named_kind(unit: Unit, who: Principal, kind: Kind, scope: Scope | None, namespace: str, name: str) -> records.Kind:
+    """The caller's own of that name, else one that is shared with them, else the public one; or of one scope.
+
+    Raises:
+        NotFound: there is none of these.
+    """
     found = None
     if text_fault(namespace + name) is None:
         if scope is not Scope.PUBLIC:

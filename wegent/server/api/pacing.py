@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import trio
+from quart import request
 from quart.wrappers.request import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.request import TrioBody, TrioRequest
@@ -83,9 +84,24 @@ class PacedBody(TrioBody):
 
 
 class PacedRequest(TrioRequest):
-    """A request of such a body."""
+    """A request of such a body. `abort` gives up the request and its connection; `ended` are called when it is over,
+    whatever came of it. All are plain.
+    """
 
     body_class = PacedBody
+    abort: Callable[[], None] | None = None
+    ended: list[Callable[[], None]] | None = None
+
+
+def abort_request() -> Callable[[], None]:
+    """What gives up the present request, for an answer that takes longer than the request's handler."""
+    return getattr(request, "abort", None) or (lambda: None)
+
+
+def at_request_end(call: Callable[[], None]) -> None:
+    """Have `call` called when the present request is over."""
+    if (ended := getattr(request, "ended", None)) is not None:
+        ended.append(call)
 
 
 class PacedConnection(TrioASGIHTTPConnection):
@@ -93,7 +109,16 @@ class PacedConnection(TrioASGIHTTPConnection):
 
     def _create_request_from_scope(self, send: Any) -> Request:
         self._request = super()._create_request_from_scope(send)
+        self._request.ended = self._ended  # type: ignore[attr-defined]
         return self._request
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        self._ended: list[Callable[[], None]] = []
+        try:
+            await super().__call__(receive, send)
+        finally:
+            for call in self._ended:
+                call()
 
     async def _send_response(self, send: Any, response: Any) -> None:
         body = self._request.body
@@ -105,6 +130,7 @@ class PacedConnection(TrioASGIHTTPConnection):
         self, nursery: trio.Nursery, request: Request, receive: Any
     ) -> None:
         """Until the client is gone."""
+        request.abort = nursery.cancel_scope.cancel  # type: ignore[attr-defined]
         body = request.body
         assert isinstance(body, PacedBody)
         while (message := await receive())["type"] != "http.disconnect":

@@ -9,8 +9,12 @@ import trio
 
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
+from wegent.core.kernel import Worker
+from wegent.core.outbox import OutboxLimits
 from wegent.core.ports.plugin import Deps, Plugin, Provision
 from wegent.core.remote import RemoteRuns
+from wegent.core.sessions import Sessions
+from wegent.core.timers import Timers
 from wegent.server.api.auth import auth_blueprint
 from wegent.server.api.blueprints import Blueprints
 from wegent.server.api.changing import changing_blueprint
@@ -21,14 +25,18 @@ from wegent.server.api.kinds import kinds_blueprint
 from wegent.server.api.members import members_blueprint
 from wegent.server.api.metrics import Exposition
 from wegent.server.api.page import PageRoutes
+from wegent.server.api.responses import ResponseCalls, responses_blueprint
 from wegent.server.api.revoking import Revoked
+from wegent.server.api.stream import stream_blueprint
 from wegent.server.api.tasks import rows_blueprint, tasks_blueprint
 from wegent.server.api.tokens import tokens_blueprint
 from wegent.server.api.users import users_blueprint
 from wegent.server.auth import TokenAuth
 from wegent.server.changing import Changing
 from wegent.server.editing import Editing
+from wegent.server.following import Followers
 from wegent.server.hosts import Hosts
+from wegent.server.joining import Joining
 from wegent.server.members import Members
 from wegent.server.ports.routes import Routes
 from wegent.server.ports.siblings import Siblings
@@ -41,7 +49,7 @@ from wegent.server.stopping import Cancelling
 class ApiPlugin(Plugin):
     """The REST application (protocol §10); tokens that it revokes are told to every `Revoked` there is."""
 
-    __slots__ = ()
+    __slots__ = ("_followers",)
     name = "api"
     requires = (
         Store,
@@ -53,16 +61,27 @@ class ApiPlugin(Plugin):
         Editing,
         Queue,
         RemoteRuns,
+        Joining,
         Health,
         Registry,
     )
     wants = (Revoked, Siblings)
     provides = (Routes,)
 
+    def __init__(self) -> None:
+        self._followers: Followers | None = None
+
     async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Provide the routes."""
-        task_status.started([Provision(Routes, api_routes(deps))])
+        sessions, limits = deps.one(Sessions), deps.one(OutboxLimits)
+        self._followers = Followers(sessions, deps.one(Joining), limits, worker=deps.one(Worker).name)
+        task_status.started([Provision(Routes, api_routes(deps, self._followers))])
         await trio.sleep_forever()
+
+    async def drain(self, deadline: float) -> None:
+        """Streams end; their readers come back to where they were."""
+        if self._followers is not None:
+            self._followers.close_all()
 
 
 class PagePlugin(Plugin):
@@ -78,10 +97,11 @@ class PagePlugin(Plugin):
         await trio.sleep_forever()
 
 
-def api_routes(deps: Deps) -> Routes:
+def api_routes(deps: Deps, followers: Followers) -> Routes:
     """Every blueprint of the API, over what plugins have brought."""
     store, auth, registry = deps.one(Store), deps.one(TokenAuth), deps.one(Registry)
     hosts = Hosts(deps.one(Queue), deps.one(RemoteRuns), auth.run_token, registry)
+    responses = ResponseCalls(store, deps.one(Sending), deps.one(Cancelling), followers)
     listeners = tuple(deps.all(Revoked).values())
 
     def on_revoked(jti: str, user_id: int) -> None:
@@ -95,6 +115,8 @@ def api_routes(deps: Deps) -> Routes:
             tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
             rows_blueprint(store, auth),
             changing_blueprint(auth, deps.one(Changing), deps.one(Editing)),
+            stream_blueprint(followers, deps.one(Timers), auth),
+            responses_blueprint(responses, deps.one(Timers), auth),
             members_blueprint(auth, deps.one(Members)),
             hosts_blueprint(hosts, auth),
             kinds_blueprint(store, auth),
