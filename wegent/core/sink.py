@@ -150,17 +150,17 @@ class StreamSink(Sink):
             return False
         [(channel, deltas)] = self._pending.items()
         text = "".join(deltas)
-        if not self._streams.post(self._replica, channel, text, partial(self._posted, channel, text)):
+        if not self._streams.post(self._replica, channel, text, partial(self._posted, channel)):
             return False
         self._told_first()
         self._pending, self._size, self._in_flight = {}, 0, True
         return True
 
-    def _posted(self, channel: str, text: str, good: bool) -> None:
+    def _posted(self, channel: str, rest: str) -> None:
         self._in_flight = False
-        if not good and not self._closed:  # the pump appends it once more, and knows what to do where that fails
-            self._pending = {channel: [text, *self._pending.pop(channel, [])], **self._pending}
-            self._size += len(text)
+        if rest and not self._closed:  # the pump appends it once more, and knows what to do where that fails
+            self._pending = {channel: [rest, *self._pending.pop(channel, [])], **self._pending}
+            self._size += len(rest)
             self._refused = True
             self._wake.unpark()
         elif self.pending:

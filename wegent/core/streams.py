@@ -126,15 +126,11 @@ class Streams:
         return await self._log.read(stream)
 
     async def missing(self, stream: StreamId) -> list[Entry]:
-        """What the log has of a stream beyond this worker's copy, if it has anything. Beyond the copy of one that this
-        worker writes is only what it is writing just now.
+        """What the log has of a stream beyond this worker's copy, if it has anything.
 
         Raises:
             BrokerAway: the log does not answer.
         """
-        if stream in self._own:
-            await trio.lowlevel.checkpoint()
-            return []
         known = self._replicas.get(stream)
         since = {} if known is None else known.lengths()
         found = await self._log.read(stream, since)
@@ -152,6 +148,9 @@ class Streams:
             return
         placed, entries = _placed(replica, texts, values)
         await self._log.append(replica.stream, entries)
+        if any(replica.length(channel) != offset for channel, (offset, _) in placed.items()):
+            self.hear(replica.stream, entries)  # some was heard meanwhile, and told
+            return
         replica.apply(entries)
         self._tell(replica, placed, values)
 
@@ -173,17 +172,16 @@ class Streams:
         self._log.append_text(replica, channel, text)
         self._told_text(replica, channel, text, gathered=gathered)
 
-    def post(self, replica: Replica, channel: str, text: str, done: Callable[[bool], None]) -> bool:
-        """The same where the log is shared: told once the log has it, in the step in which `done` is called.
-
-        False, and so is what `done` gets: it is not in the log as far as anybody knows, and has to be appended.
+    def post(self, replica: Replica, channel: str, text: str, done: Callable[[str], None]) -> bool:
+        """The same where the log is shared: told once the log has it, in the step in which `done` is called, with what
+        has to be appended still, since nobody knows whether it is there. Returns False where nothing was begun.
         """
+        offset = replica.length(channel)
 
         def told(good: bool) -> None:
-            if good and replica.ending is None:
-                replica.append(channel, text)
-                self._told_text(replica, channel, text)
-            done(good)
+            if good and self._replicas.get(replica.stream) is replica:
+                self.hear(replica.stream, (Text(channel, offset, text),))
+            done("" if good else text[replica.length(channel) - offset :])  # some may have been heard meanwhile
 
         return self._log.post_text(replica, channel, text, told)
 
