@@ -44,6 +44,10 @@ class Check:
         """Return what is wrong with `value`, or None if nothing is."""
         raise NotImplementedError
 
+    def schema(self) -> dict[str, Any]:
+        """Return what JSON Schema can say of it, beside the type."""
+        return {}
+
     def __call__(self, _instance: Any, attribute: Any, value: Any) -> None:
         if value is not None and (got := self.fault(value)) is not None:
             raise FieldError(attribute.name, self.wants, got)
@@ -64,6 +68,10 @@ class Whole(Check):
         if self._least <= value <= self._most:
             return None
         return str(value) if -_INT64 <= value < _INT64 else "a number with too many digits"
+
+    def schema(self) -> dict[str, Any]:
+        """Bounds."""
+        return {"minimum": self._least, "maximum": self._most}
 
 
 class Text(Check):
@@ -86,6 +94,11 @@ class Text(Check):
             return f"{len(value)} characters" if value else "an empty text"
         return text_fault(value)
 
+    def schema(self) -> dict[str, Any]:
+        """Lengths in code points."""
+        most = {} if self._most is None else {"maxLength": self._most}
+        return ({"minLength": self._least} if self._least else {}) | most
+
 
 class ToolName(Check):
     """The name of a tool, as every model's server takes it."""
@@ -99,6 +112,10 @@ class ToolName(Check):
         if not isinstance(value, str):
             return json_type(value)
         return None if _TOOL_NAME.fullmatch(value) else "another text"
+
+    def schema(self) -> dict[str, Any]:
+        """The pattern."""
+        return {"pattern": f"^{_TOOL_NAME.pattern}$"}
 
 
 class Each(Check):
@@ -115,6 +132,10 @@ class Each(Check):
             return f"{len(value)} items"
         return next((got for item in value if (got := self._check.fault(item)) is not None), None)
 
+    def schema(self) -> dict[str, Any]:
+        """Length, and what each item is to pass."""
+        return {"maxItems": self._most, "items": self._check.schema()}
+
 
 class AtMost(Check):
     """A list of a length that is not too great, nor too small; the type of its items is checked elsewhere."""
@@ -127,6 +148,10 @@ class AtMost(Check):
 
     def fault(self, value: Any) -> str | None:
         return None if self._least <= len(value) <= self._most else f"{len(value)} items"
+
+    def schema(self) -> dict[str, Any]:
+        """Length."""
+        return {"maxItems": self._most} | ({"minItems": self._least} if self._least else {})
 
 
 class AnyJson(Check):

@@ -11,6 +11,7 @@ import argon2
 import pytest
 from attrs import define, frozen
 
+from tests.server.api.conformance import check_answer
 from wegent.core.clock import Clock
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
@@ -134,7 +135,9 @@ class Scene:
         if body is not None:
             data = json.dumps(body).encode()
         response = await self.app.test_client().open(path, method=method, headers=sent, data=data)
-        return Answer(response.status_code, response.headers, await response.get_data())
+        answer = Answer(response.status_code, response.headers, await response.get_data())
+        check_answer(self.app, method, path, answer.status, answer.headers.get("Content-Type", ""), answer.body)
+        return answer
 
     async def get(self, path: str, **given: Any) -> Answer:
         return await self.call("GET", API + path, **given)

@@ -28,6 +28,7 @@ from wegent.server.api.calls import reply
 from wegent.server.api.plugin import Blueprints
 
 SECRET = b"s" * 64
+OPEN_DOCUMENTS = ("/api/v1/openapi.json", "/api/v1/docs")
 OPEN = {"/", "/health", "/ready", "/metrics", "/api/v1/health", "/api/v1/ready", "/api/v1/metrics"}
 OPEN_CALLS = {("POST", "/api/v1/auth/login")}
 
@@ -46,7 +47,12 @@ async def test_every_call_but_the_open_ones_needs_a_token(scene: Any) -> None:
         for name in rule.arguments:
             path = path.replace(f"<{name}>", "1")
         for method in rule.methods - {"OPTIONS"}:
-            if path in OPEN or rule.endpoint.startswith("page:") or (method, path) in OPEN_CALLS:
+            if (
+                path in OPEN_DOCUMENTS
+                or path in OPEN
+                or rule.endpoint.startswith("page:")
+                or (method, path) in OPEN_CALLS
+            ):
                 continue
             answer = await scene.call(method, path, token=None)
             assert answer.status == 401, (method, path)

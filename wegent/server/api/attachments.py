@@ -22,11 +22,13 @@ from wegent.core.ports.auth import Auth
 from wegent.protocol.auth import Scope
 from wegent.protocol.tasks import Success
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, reply
+from wegent.server.api.describing import Media, describes
 from wegent.server.api.multipart import FilePart, boundary_of_request, pieces_of_request
 from wegent.server.attachments import Attachments
 from wegent.server.records import Attachment
 
 PIECE = 64 * 1024
+UPLOAD = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
 UPLOAD_S = 600.0
 """Seconds that one file may take."""
 
@@ -67,6 +69,7 @@ def upload_blueprint(attachments: Attachments, auth: Auth) -> Blueprint:
     protect(blueprint, auth)
 
     @blueprint.post("")
+    @describes("Upload a file", takes=Media("multipart/form-data", UPLOAD), answers={201: AttachmentItem})
     async def upload() -> TrioResponse:
         boundary = boundary_of_request()
         async with pieces_of_request(attachments.most) as pieces, _in_time():
@@ -74,6 +77,7 @@ def upload_blueprint(attachments: Attachments, auth: Auth) -> Blueprint:
         return reply(attachment_item(row), 201, Location=f"{PREFIX}/attachments/{row.id}")
 
     @blueprint.delete("/<attachment_id>")
+    @describes("Forget an attachment that no message has")
     async def delete(attachment_id: str) -> TrioResponse:
         await attachments.delete(principal(), path_id(attachment_id, "attachment"))
         return reply(Success())
@@ -87,6 +91,7 @@ def attachments_blueprint(attachments: Attachments, auth: Auth) -> Blueprint:
     protect(blueprint, auth, (Scope.USER, Scope.RUN))
 
     @blueprint.get("/<attachment_id>")
+    @describes("The file", answers=Media("application/octet-stream", {"type": "string", "format": "binary"}))
     async def download(attachment_id: str) -> TrioResponse:
         return await _download(attachments, principal(), path_id(attachment_id, "attachment"))
 

@@ -10,6 +10,7 @@ from quart_trio.wrappers import TrioResponse
 
 from wegent.protocol.fields import NAME, TEXT
 from wegent.server.api.calls import PREFIX, read_body, reply
+from wegent.server.api.describing import describes
 from wegent.server.api.users import UserItem, user_item
 from wegent.server.auth import TokenAuth
 
@@ -37,6 +38,7 @@ def auth_blueprint(auth: TokenAuth) -> Blueprint:
     blueprint = Blueprint("auth", __name__, url_prefix=f"{PREFIX}/auth")
 
     @blueprint.post("/login")
+    @describes("Log in", takes=Login, answers=LoggedIn)
     async def login() -> TrioResponse:
         asked = await read_body(Login)
         token, record, user = await auth.login(asked.user_name, asked.password)

@@ -28,12 +28,19 @@ def protect(blueprint: Blueprint, auth: Auth, scopes: Collection[str] = (Scope.U
 
     Who it was, `principal` tells. A call that does not pass is answered with 401 or 403 (`Auth.authenticate`).
     """
+    blueprint.scopes = tuple(str(scope) for scope in scopes)  # type: ignore[attr-defined]
 
     async def authenticate() -> None:
         if request.method != "OPTIONS":
             g.principal = await auth.authenticate(bearer_token(), scopes)
 
     blueprint.before_request(authenticate)
+
+
+def scopes_of(blueprint: Any) -> tuple[str, ...]:
+    """The scopes of tokens with which its calls can be made; none where it is open to everybody."""
+    found: tuple[str, ...] = getattr(blueprint, "scopes", ())
+    return found
 
 
 def principal() -> Principal:

@@ -7,10 +7,11 @@ from quart_trio.wrappers import TrioResponse
 
 from wegent.core.ports.auth import Auth
 from wegent.protocol.chat import ChatSendAck
-from wegent.protocol.groups import ChangeTask, EditMessage, MarkRead
+from wegent.protocol.groups import ChangeTask, EditMessage, MarkRead, MarkReadReply
 from wegent.protocol.tasks import Success
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
-from wegent.server.api.tasks import task_item
+from wegent.server.api.describing import describes
+from wegent.server.api.tasks import TaskItem, task_item
 from wegent.server.changing import Changing
 from wegent.server.editing import Editing
 
@@ -21,23 +22,31 @@ def changing_blueprint(auth: Auth, changing: Changing, editing: Editing) -> Blue
     protect(blueprint, auth)
 
     @blueprint.put("")
+    @describes("Rename a task", takes=ChangeTask, answers=TaskItem)
     async def rename(task_id: str) -> TrioResponse:
         asked = path_id(task_id, "task")
         title = (await read_body(ChangeTask)).title
         return reply(task_item(await changing.rename(principal(), asked, title)))
 
     @blueprint.delete("")
+    @describes("Delete a task; its runs end as CANCELLED")
     async def delete(task_id: str) -> TrioResponse:
         await changing.delete(principal(), path_id(task_id, "task"))
         return reply(Success())
 
     @blueprint.put("/read")
+    @describes("Mark messages as read, up to one", takes=MarkRead, answers=MarkReadReply)
     async def mark_read(task_id: str) -> TrioResponse:
         asked = path_id(task_id, "task")
         message_id = (await read_body(MarkRead)).message_id
         return reply(await changing.read(principal(), asked, message_id))
 
     @blueprint.post("/subtasks/<subtask_id>/edit")
+    @describes(
+        "Send a message anew, and remove what came after it",
+        takes=EditMessage,
+        answers={200: ChatSendAck, 201: ChatSendAck},
+    )
     async def edit(task_id: str, subtask_id: str) -> TrioResponse:
         task, row = path_id(task_id, "task"), path_id(subtask_id, "message")
         body = await read_body(EditMessage)

@@ -17,6 +17,7 @@ from wegent.protocol.status import DeviceStatus
 from wegent.protocol.tasks import Success
 from wegent.server import device_rows as rows
 from wegent.server.api.calls import PREFIX, principal, protect, reply
+from wegent.server.api.describing import Items, describes
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Device
 
@@ -66,6 +67,7 @@ def devices_blueprint(store: Store, auth: Auth) -> Blueprint:
     protect(blueprint, auth)
 
     @blueprint.get("")
+    @describes("One's devices, all of them", answers=Items(DeviceItem))
     async def list_devices() -> TrioResponse:
         user_id = principal().user_id
 
@@ -75,6 +77,7 @@ def devices_blueprint(store: Store, auth: Auth) -> Blueprint:
         return reply({"items": await store.read(read)})
 
     @blueprint.put("/<path:device_id>/default")
+    @describes("Make a device the default", answers=DeviceItem)
     async def make_default(device_id: str) -> TrioResponse:
         user_id = principal().user_id
 
@@ -84,6 +87,7 @@ def devices_blueprint(store: Store, auth: Auth) -> Blueprint:
         return reply(await store.write(work))
 
     @blueprint.delete("/<path:device_id>")
+    @describes("Forget a device")
     async def delete(device_id: str) -> TrioResponse:
         user_id = principal().user_id
         await store.write(lambda unit: rows.delete(unit, user_id, _id(device_id)))

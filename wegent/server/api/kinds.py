@@ -15,18 +15,20 @@ from wegent.core.errors import Conflict, NotFound, Outdated
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
 from wegent.protocol.fields import text_fault
-from wegent.protocol.kinds import API_VERSION, Kind
+from wegent.protocol.kinds import API_VERSION, Kind, Metadata
 from wegent.protocol.tasks import Success
 from wegent.server import records
 from wegent.server.api import query
 from wegent.server.api.bodies import Documents, only
 from wegent.server.api.calls import PREFIX, principal, protect, reply
+from wegent.server.api.describing import IF_MATCH, IF_NONE_MATCH, Items, Media, describes, paged, word
 from wegent.server.applying import Condition, Scope, apply, delete, owner_of, put, read_kinds, summary
 from wegent.server.kind_secrets import hide
 from wegent.server.kinds import Written, read_kind
 from wegent.server.ports.store import Store, Unit
 from wegent.server.teams import may_use
 
+YAML = Media("application/yaml", {"type": "string"})
 PAGE = 100
 MAX_PAGE = 500
 MAX_PAGE_BYTES = 1_000_000
@@ -47,6 +49,9 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return await documents.reply(shown.item, [shown.item], status, ETag=f'"{shown.version}"', **headers)
 
     @blueprint.get("/<kind>")
+    @describes(
+        "Kinds that one may see", answers={200: (Items(KindItem), YAML)}, query=(word("scope", Scope), *paged(MAX_PAGE))
+    )
     async def list_kinds(kind: str) -> TrioResponse:
         who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
         limit = query.number("limit", PAGE, most=MAX_PAGE)
@@ -59,6 +64,7 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return await documents.reply({"items": items, "next_cursor": cursor}, items, Next_Cursor=cursor)
 
     @blueprint.post("/<kind>")
+    @describes("Make a kind", takes=(KindBody, YAML), answers={201: (KindItem, YAML)}, query=(word("scope", Scope),))
     async def new_kind(kind: str) -> TrioResponse:
         who, asked, scope = principal(), _kind(kind), _scope()
         written = await documents.read(lambda found: read_kind(only(found), asked))
@@ -66,6 +72,9 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return await answer(shown, 201, Location=f"{PREFIX}/kinds/{kind}/{written.namespace}/{written.name}")
 
     @blueprint.post("/apply")
+    @describes(
+        "Make or change kinds, all or none", takes=(KindBody, YAML), answers=AppliedKinds, query=(word("scope", Scope),)
+    )
     async def apply_kinds() -> TrioResponse:
         who, scope = principal(), _scope()
         written = await documents.read(read_kinds)
@@ -73,6 +82,7 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return reply(summary(applied))
 
     @blueprint.get("/<kind>/<namespace>/<name>")
+    @describes("A kind", answers={200: (KindItem, YAML)}, query=(word("scope", Scope),))
     async def one_kind(kind: str, namespace: str, name: str) -> TrioResponse:
         who, asked, scope = principal(), _kind(kind), query.word("scope", Scope)
         return await answer(
@@ -80,6 +90,12 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         )
 
     @blueprint.put("/<kind>/<namespace>/<name>")
+    @describes(
+        "Make or replace a kind",
+        takes=(KindBody, YAML),
+        answers={200: (KindItem, YAML), 201: (KindItem, YAML)},
+        query=(word("scope", Scope), IF_MATCH, IF_NONE_MATCH),
+    )
     async def put_kind(kind: str, namespace: str, name: str) -> TrioResponse:
         who, asked, scope, condition = principal(), _kind(kind), _scope(), _condition()
         written = await documents.read(lambda found: read_kind(only(found), asked, namespace, name))
@@ -87,6 +103,7 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return await answer(shown, 201 if made else 200)
 
     @blueprint.delete("/<kind>/<namespace>/<name>")
+    @describes("Delete a kind", query=(word("scope", Scope), IF_MATCH))
     async def delete_kind(kind: str, namespace: str, name: str) -> TrioResponse:
         who, asked, scope, condition = principal(), _kind(kind), _scope(), _condition()
         if text_fault(namespace + name) is not None:
@@ -95,6 +112,48 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
         return reply(Success())
 
     return blueprint
+
+
+@frozen(kw_only=True)
+class KindItem:
+    """A kind as it is read; secrets in it are hidden."""
+
+    id: int
+    apiVersion: str  # noqa: N815 - the names are those of the protocol
+    kind: Kind
+    metadata: Metadata
+    spec: dict[str, Any]
+    status: dict[str, Any] | None = None
+
+
+@frozen(kw_only=True)
+class KindBody:
+    """A kind as it is written; `apiVersion` and `kind` may be left out where the path names the kind."""
+
+    apiVersion: str | None = None  # noqa: N815
+    kind: Kind | None = None
+    metadata: Metadata
+    spec: dict[str, Any]
+    status: dict[str, Any] | None = None
+
+
+@frozen(kw_only=True)
+class AppliedKind:
+    """A kind that was written, by its name."""
+
+    id: int
+    kind: Kind
+    namespace: str
+    name: str
+
+
+@frozen(kw_only=True)
+class AppliedKinds:
+    """What an apply has done."""
+
+    created: tuple[AppliedKind, ...]
+    changed: tuple[AppliedKind, ...]
+    unchanged: tuple[AppliedKind, ...]
 
 
 @frozen

@@ -12,6 +12,7 @@ from wegent.protocol.knowledge import DocumentItem, KnowledgeBaseItem, NewDocume
 from wegent.protocol.tasks import Success
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
+from wegent.server.api.describing import Items, describes, paged
 from wegent.server.knowledge import KnowledgeBases
 from wegent.server.records import KnowledgeBase, KnowledgeDocument
 
@@ -48,6 +49,7 @@ def knowledge_blueprint(bases: KnowledgeBases, auth: Auth) -> Blueprint:
     protect(blueprint, auth)
 
     @blueprint.get("")
+    @describes("One's knowledge bases", answers=Items(KnowledgeBaseItem), query=paged(MAX_PAGE))
     async def list_bases() -> TrioResponse:
         limit, after = _asked()
         return reply(
@@ -55,42 +57,50 @@ def knowledge_blueprint(bases: KnowledgeBases, auth: Auth) -> Blueprint:
         )
 
     @blueprint.post("")
+    @describes("Make a knowledge base", takes=NewKnowledgeBase, answers={201: KnowledgeBaseItem})
     async def make() -> TrioResponse:
         row = await bases.make(principal(), (await read_body(NewKnowledgeBase)).name)
         return reply(base_item(row), 201, Location=f"{PREFIX}/knowledge-bases/{row.id}")
 
     @blueprint.get("/<base_id>")
+    @describes("A knowledge base", answers=KnowledgeBaseItem)
     async def one(base_id: str) -> TrioResponse:
         return reply(base_item(await bases.get(principal(), _base(base_id))))
 
     @blueprint.put("/<base_id>")
+    @describes("Rename a knowledge base", takes=NewKnowledgeBase, answers=KnowledgeBaseItem)
     async def rename(base_id: str) -> TrioResponse:
         asked = await read_body(NewKnowledgeBase)
         return reply(base_item(await bases.rename(principal(), _base(base_id), asked.name)))
 
     @blueprint.delete("/<base_id>")
+    @describes("Delete a knowledge base and its documents")
     async def delete(base_id: str) -> TrioResponse:
         await bases.delete(principal(), _base(base_id))
         return reply(Success())
 
     @blueprint.get("/<base_id>/documents")
+    @describes("Its documents, without their texts", answers=Items(DocumentItem), query=paged(MAX_PAGE))
     async def documents(base_id: str) -> TrioResponse:
         limit, after = _asked()
         rows = await bases.documents(principal(), _base(base_id), after_id=after, limit=limit + 1)
         return reply(_list([document_item(row) for row in rows], limit))
 
     @blueprint.post("/<base_id>/documents")
+    @describes("Add a document", takes=NewDocument, answers={201: DocumentItem})
     async def add(base_id: str) -> TrioResponse:
         row = await bases.add(principal(), _base(base_id), await read_body(NewDocument))
         location = f"{PREFIX}/knowledge-bases/{row.base_id}/documents/{row.id}"
         return reply(document_item(row), 201, Location=location)
 
     @blueprint.get("/<base_id>/documents/<document_id>")
+    @describes("A document with its text", answers=DocumentItem)
     async def document(base_id: str, document_id: str) -> TrioResponse:
         asked = path_id(document_id, "document")
         return reply(document_item(await bases.document(principal(), _base(base_id), asked), whole=True))
 
     @blueprint.delete("/<base_id>/documents/<document_id>")
+    @describes("Remove a document")
     async def remove(base_id: str, document_id: str) -> TrioResponse:
         await bases.remove(principal(), _base(base_id), path_id(document_id, "document"))
         return reply(Success())

@@ -24,6 +24,7 @@ from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.kinds import kinds_blueprint
 from wegent.server.api.members import members_blueprint
 from wegent.server.api.metrics import Exposition
+from wegent.server.api.openapi import openapi_blueprint
 from wegent.server.api.page import PageRoutes
 from wegent.server.api.responses import ResponseCalls, responses_blueprint
 from wegent.server.api.revoking import Revoked
@@ -122,6 +123,7 @@ def api_routes(deps: Deps, followers: Followers) -> Routes:
             kinds_blueprint(store, auth),
             devices_blueprint(store, auth),
             tokens_blueprint(store, auth, on_revoked),
+            openapi_blueprint(),
             health_blueprint(deps.one(Health), Exposition(registry), deps.maybe(Siblings)),
         ]
     )

@@ -24,6 +24,7 @@ from wegent.protocol.responses import InputMessage, ResponseRequest, response_id
 from wegent.protocol.status import Role
 from wegent.server.access import readable_task
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
+from wegent.server.api.describing import Free, Media, describes
 from wegent.server.api.errors import headers_of
 from wegent.server.api.kinds import named_kind
 from wegent.server.api.pacing import abort_request, at_request_end
@@ -36,6 +37,7 @@ from wegent.server.sending import Sending
 from wegent.server.sse import Listener
 from wegent.server.stopping import Cancelling
 
+RESPONSE = Free("OpenAI's object of type response; their document describes it")
 _ID = re.compile(r"resp_([1-9][0-9]{0,15})")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -101,6 +103,11 @@ def responses_blueprint(calls: ResponseCalls, timers: Timers, auth: Auth) -> Blu
     blueprint.register_error_handler(WegentError, _answer_error)
 
     @blueprint.post("")
+    @describes(
+        "Ask a team, as OpenAI's Responses API does",
+        takes=ResponseRequest,
+        answers={200: (RESPONSE, Media("text/event-stream", {"type": "string"}))},
+    )
     async def create() -> TrioResponse:
         who, asked = principal(), await read_body(ResponseRequest)
         row, model = await calls.create(who, asked)
@@ -117,10 +124,12 @@ def responses_blueprint(calls: ResponseCalls, timers: Timers, auth: Auth) -> Blu
         return reply({**await calls.retrieve(who, row.id), **more})
 
     @blueprint.get("/<response_id>")
+    @describes("A response as it is now", answers=RESPONSE)
     async def retrieve(response_id: str) -> TrioResponse:
         return reply(await calls.retrieve(principal(), _subtask(response_id)))
 
     @blueprint.post("/<response_id>/cancel")
+    @describes("Ask a response to end", answers=RESPONSE)
     async def cancel(response_id: str) -> TrioResponse:
         return reply(await calls.cancel(principal(), _subtask(response_id)))
 

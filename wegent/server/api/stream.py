@@ -18,6 +18,7 @@ from wegent.core.timers import Timers
 from wegent.protocol.limits import MAX_ID
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect
+from wegent.server.api.describing import Media, Query, describes, whole
 from wegent.server.api.pacing import abort_request, at_request_end
 from wegent.server.following import Followed, Followers
 from wegent.server.sse import Listener
@@ -26,6 +27,12 @@ KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment is sent."""
 STALLED = 60.0
 """Seconds for which one event may not be taken before the connection is given up."""
+PLACE = (
+    whole("subtask_id"),
+    whole("attempt"),
+    whole("offset", least=0),
+    Query("Last-Event-ID", {"type": "string"}, "the id of the last event that came", "header"),
+)
 _PLACE = re.compile(r"([1-9][0-9]{0,15})\.([1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})")
 
 
@@ -35,6 +42,7 @@ def stream_blueprint(followers: Followers, timers: Timers, auth: Auth) -> Bluepr
     protect(blueprint, auth)
 
     @blueprint.get("/<task_id>/stream")
+    @describes("A run's events as they come", answers=Media("text/event-stream", {"type": "string"}), query=PLACE)
     async def stream(task_id: str) -> TrioResponse:
         asked = path_id(task_id, "task")
         listener = await followers.open(principal(), Followed(asked, _position()))

@@ -18,9 +18,11 @@ from wegent.protocol.chat import ChatCancelAck, ChatSend, ChatSendAck
 from wegent.protocol.fields import ID
 from wegent.protocol.shape import to_wire
 from wegent.protocol.status import Status
+from wegent.protocol.tasks import Row
 from wegent.server.access import readable_task, task_with_rows
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, body_as, path_id, principal, protect, read_body, read_object, reply
+from wegent.server.api.describing import Items, describes, paged, text, whole, word
 from wegent.server.api.rows import RowsAsked, RowsPage, read_rows
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Task
@@ -30,6 +32,11 @@ from wegent.server.unread import unread_by_task
 
 PAGE = 50
 MAX_PAGE = 200
+ROWS = (
+    whole("after_message_id", least=0),
+    whole("before_message_id", least=0),
+    whole("limit", most=RowsAsked.MOST),
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
@@ -53,6 +60,29 @@ class TaskItem:
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None = None
+
+
+@frozen(kw_only=True)
+class TaskWithRows(TaskItem):
+    """A task with a page of its rows; `has_more`: there are others in the direction that was asked for."""
+
+    subtasks: tuple[Row, ...]
+    has_more: bool
+
+
+@frozen(kw_only=True)
+class RowsAnswer:
+    """A page of a task's rows."""
+
+    subtasks: tuple[Row, ...]
+    has_more: bool
+
+
+@frozen(kw_only=True)
+class NewMessage(ChatSend):
+    """`POST /tasks/{id}/messages`: as `chat:send`; the task is in the path, and its team is the default."""
+
+    team_id: int | None = field(default=None, validator=ID)  # type: ignore[assignment]
 
 
 @frozen(kw_only=True)
@@ -89,10 +119,16 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
     protect(blueprint, auth)
 
     @blueprint.get("")
+    @describes(
+        "Tasks that one sees, last changed first",
+        answers=Items(TaskItem),
+        query=(*paged(MAX_PAGE), word("status", Status), text("q", "in the title")),
+    )
     async def list_tasks() -> TrioResponse:
         return reply(await _list(store, principal()))
 
     @blueprint.post("")
+    @describes("Begin a task with a message", takes=ChatSend, answers={200: ChatSendAck, 201: ChatSendAck})
     async def new_task() -> TrioResponse:
         payload = await read_body(ChatSend)
         if payload.task_id is not None:
@@ -101,11 +137,13 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
         return await _send(sending, payload)
 
     @blueprint.get("/<task_id>")
+    @describes("A task and a page of its messages", answers=TaskWithRows, query=ROWS)
     async def one_task(task_id: str) -> TrioResponse:
         task, page, unread = await _read(store, principal(), path_id(task_id, "task"))
         return reply({**to_wire(task_item(task, unread)), "subtasks": page.rows, "has_more": page.has_more})
 
     @blueprint.post("/<task_id>/messages")
+    @describes("Send a message to a task", takes=NewMessage, answers={200: ChatSendAck, 201: ChatSendAck})
     async def new_message(task_id: str) -> TrioResponse:
         who, asked = principal(), path_id(task_id, "task")
         task = await store.read(lambda unit: readable_task(unit, who, asked))
@@ -114,6 +152,7 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
         return await _send(sending, body_as(body, ChatSend))
 
     @blueprint.post("/<task_id>/cancel")
+    @describes("Ask a run to end", takes=CancelTask, answers=ChatCancelAck)
     async def cancel(task_id: str) -> TrioResponse:
         who, asked = principal(), path_id(task_id, "task")
         named = (await read_body(CancelTask)).subtask_id
@@ -131,6 +170,7 @@ def rows_blueprint(store: Store, auth: Auth) -> Blueprint:
     protect(blueprint, auth, (Scope.USER, Scope.EXECUTOR, Scope.RUN))
 
     @blueprint.get("/<task_id>/subtasks")
+    @describes("A page of a task's messages", answers=RowsAnswer, query=ROWS)
     async def subtasks(task_id: str) -> TrioResponse:
         _, page, _ = await _read(store, principal(), path_id(task_id, "task"))
         return reply({"subtasks": page.rows, "has_more": page.has_more})

@@ -17,6 +17,7 @@ from wegent.protocol.shape import to_wire
 from wegent.protocol.tasks import Success
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
+from wegent.server.api.describing import Items, describes, flag, paged
 from wegent.server.api.users import known_user
 from wegent.server.auth import TokenAuth
 from wegent.server.owners import check_targets
@@ -57,12 +58,24 @@ class TokenItem:
     current: bool = False
 
 
+@frozen(kw_only=True)
+class NewTokenItem(TokenItem):
+    """A token that was just made: shown this once."""
+
+    token: str
+
+
 def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Blueprint:
     """`GET|POST /tokens`, `DELETE /tokens/{id}`."""
     blueprint = Blueprint("tokens", __name__, url_prefix=f"{PREFIX}/tokens")
     protect(blueprint, auth)
 
     @blueprint.get("")
+    @describes(
+        "Tokens, newest first",
+        answers=Items(TokenItem),
+        query=(*paged(MAX_PAGE), flag("all", "everybody's, for admins")),
+    )
     async def list_tokens() -> TrioResponse:
         everybodys, who = query.flag("all"), principal()
 
@@ -74,6 +87,7 @@ def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Bl
         return reply(_page(await store.read(read), who.token_id))
 
     @blueprint.post("")
+    @describes("Make a token", takes=NewToken, answers={201: NewTokenItem})
     async def new_token() -> TrioResponse:
         asked, user_id = await read_body(NewToken), principal().user_id
         claims = _claims(asked)
@@ -85,6 +99,7 @@ def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Bl
         return reply({"token": token, **to_wire(token_item(record))}, 201)
 
     @blueprint.delete("/<token_id>")
+    @describes("Revoke a token")
     async def revoke(token_id: str) -> TrioResponse:
         user_id = principal().user_id
         found = await store.read(lambda unit: _revocable(unit, user_id, token_id))

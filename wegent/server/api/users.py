@@ -12,6 +12,7 @@ from wegent.core.errors import NotAuthenticated
 from wegent.core.ports.auth import Auth
 from wegent.protocol.auth import ConnectRefusal
 from wegent.server.api.calls import PREFIX, principal, protect, reply
+from wegent.server.api.describing import describes
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import User
 
@@ -52,6 +53,7 @@ def users_blueprint(store: Store, auth: Auth) -> Blueprint:
     protect(blueprint, auth)
 
     @blueprint.get("/me")
+    @describes("Who one is", answers=UserItem)
     async def me() -> TrioResponse:
         user_id = principal().user_id
         return reply(user_item(await store.read(lambda unit: known_user(unit, user_id))))
