@@ -114,7 +114,8 @@ def _operation(rule: Rule, method: str, operation: Operation, schemas: Schemas, 
         },
     }
     if operation.takes:
-        made["requestBody"] = {"content": schemas.media(operation.takes, taken=True)}
+        content = schemas.media(operation.takes, taken=True)
+        made["requestBody"] = {"content": content, "required": any(map(schemas.needs, content.values()))}
     if scopes:
         made["security"] = [{"bearer": []}]
         made["description"] = "For tokens of scope " + ", ".join(scopes) + "."

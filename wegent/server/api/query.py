@@ -37,6 +37,13 @@ def text(name: str, *, most: int = MAX_TEXT) -> str | None:
     return values[0]
 
 
+def _given(name: str) -> str | None:
+    """A text that must not be empty where it was given."""
+    if request.args.getlist(name) == [""]:
+        raise _refused(name, "a value, or not to be given", "an empty text")
+    return text(name)
+
+
 def number(name: str, default: int, *, least: int = 1, most: int = MAX_ID) -> int:
     """A whole number."""
     return default if (found := maybe_number(name, least=least, most=most)) is None else found
@@ -44,7 +51,7 @@ def number(name: str, default: int, *, least: int = 1, most: int = MAX_ID) -> in
 
 def maybe_number(name: str, *, least: int = 0, most: int = MAX_ID) -> int | None:
     """A whole number; None where it was not given."""
-    given = text(name)
+    given = _given(name)
     if given is None:
         return None
     if not re.fullmatch("-?[0-9]{1,16}", given) or not least <= int(given) <= most:
@@ -54,7 +61,7 @@ def maybe_number(name: str, *, least: int = 0, most: int = MAX_ID) -> int | None
 
 def word(name: str, words: type[E]) -> E | None:
     """One of an enum's words; None where it was not given."""
-    given = text(name)
+    given = _given(name)
     if given is None:
         return None
     try:
@@ -65,7 +72,7 @@ def word(name: str, words: type[E]) -> E | None:
 
 def flag(name: str) -> bool:
     """True or false, false where it was not given."""
-    given = text(name)
+    given = _given(name)
     if given not in (None, "true", "false", "1", "0"):
         raise _refused(name, "true or false", "something else")
     return given in ("true", "1")

@@ -73,6 +73,12 @@ class Schemas:
                 content["application/json"] = {"schema": self.of(answer, taken=taken)}
         return content
 
+    def needs(self, media: Schema) -> bool:
+        """Whether a body of this media type can't be left out."""
+        schema: Schema = media["schema"]
+        found = self.components.get(schema.get("$ref", "").rpartition("/")[2], schema)
+        return bool(found.get("required")) or found.get("type") == "string"
+
     def of(self, answer: Any, *, taken: bool = False) -> Schema:
         """The schema of an answer's class, or of a page of them."""
         if isinstance(answer, Free):
@@ -150,7 +156,13 @@ class Schemas:
             schema = _merged(schema, check.schema())
         if _is_free(schema):
             self.free.add(f"{kind.__name__}.{field.name}")
+        if taken and field.default is not attrs.NOTHING and not _takes_null(schema):
+            return {"anyOf": [schema, {"type": "null"}]}  # null is as good as absent
         return schema
+
+
+def _takes_null(schema: Schema) -> bool:
+    return not schema or any(each.get("type") == "null" for each in schema.get("anyOf", ()))
 
 
 def _without_none(hint: Any) -> Any:
