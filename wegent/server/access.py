@@ -79,6 +79,22 @@ def task_with_rows(unit: Unit, principal: Principal, task_id: int) -> Task:
     return task
 
 
+def visible_answer(unit: Unit, principal: Principal, subtask_id: int) -> Subtask | None:
+    """The ASSISTANT row, None if there is none.
+
+    Raises:
+        AccessDenied: it is somebody else's; which task it belongs to is not told.
+    """
+    row = unit.subtask(subtask_id)
+    task = None if row is None else unit.task(row.task_id)
+    if row is None or row.deleted or row.role != Role.ASSISTANT or task is None or task.deleted:
+        return None
+    if not may_see(unit, principal, task):
+        message = f"answer {subtask_id} belongs to somebody else"
+        raise AccessDenied(message)
+    return row
+
+
 def controllable_run(unit: Unit, principal: Principal, subtask_id: int) -> Subtask:
     """The ASSISTANT row, if the principal may cancel and retry it: the task's owner, or who sent what it answers.
 
@@ -86,8 +102,8 @@ def controllable_run(unit: Unit, principal: Principal, subtask_id: int) -> Subta
         NotFound: there is no such ASSISTANT row.
         AccessDenied: it is not the principal's to control.
     """
-    row = unit.subtask(subtask_id)
-    if row is None or row.deleted or row.role != Role.ASSISTANT:
+    row = visible_answer(unit, principal, subtask_id)
+    if row is None:
         message = f"there is no answer {subtask_id} to be cancelled or tried again"
         raise NotFound(message)
     task = readable_task(unit, principal, row.task_id)

@@ -11,7 +11,7 @@ from wegent.core.errors import Conflict, NotFound
 from wegent.core.model import Principal
 from wegent.protocol.correction import CorrectionItem, CorrectionResult, CorrectionStatus
 from wegent.protocol.status import Role, Status
-from wegent.server.access import readable_task
+from wegent.server.access import visible_answer
 from wegent.server.correction_telling import CORRECTION
 from wegent.server.ports.store import Unit
 from wegent.server.records import Subtask, Task
@@ -60,10 +60,8 @@ def item_of(row: Subtask) -> CorrectionItem:
 
 def corrected(unit: Unit, principal: Principal, subtask_id: int) -> Subtask:
     """An answer that has a correction, if the principal sees its task; raises `NotFound`, `AccessDenied`."""
-    row = unit.subtask(subtask_id)
-    if row is not None:
-        readable_task(unit, principal, row.task_id)
-    if row is None or row.deleted or row.role != Role.ASSISTANT:
+    row = visible_answer(unit, principal, subtask_id)
+    if row is None:
         message = f"there is no answer {subtask_id}"
         raise NotFound(message)
     if CORRECTION not in row.result:

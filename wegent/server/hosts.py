@@ -141,7 +141,9 @@ class Hosts:
             message = "`status`: a run that was fetched is RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED"
             raise InvalidPayload(message)
         run = _held(await self._remote.find(report.subtask_id), report)
-        permit(who, [run.job.target])
+        if run.job.target not in targets_of(who.claims):  # which target that is, is nobody else's business
+            message = f"this token is for {_list(targets_of(who.claims))}, not for the target of that run"
+            raise AccessDenied(message)
         if run.job.task_id != task_id:
             message = f"task {task_id} has no run {report.subtask_id}"
             raise NotFound(message)

@@ -13,7 +13,7 @@ from quart.wrappers.response import ResponseBody
 from quart_trio.wrappers import TrioResponse
 
 from wegent.codec import decode, encode
-from wegent.core.errors import Conflict, InvalidPayload, NotFound, Overloaded, WegentError
+from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotFound, Overloaded, WegentError
 from wegent.core.model import Position, Principal
 from wegent.core.ports.auth import Auth
 from wegent.core.timers import Timers
@@ -21,8 +21,7 @@ from wegent.protocol.chat import ChatSend, ChatSendAck, TextContext
 from wegent.protocol.kinds import Kind
 from wegent.protocol.limits import MAX_ID
 from wegent.protocol.responses import InputMessage, ResponseRequest, response_id
-from wegent.protocol.status import Role
-from wegent.server.access import readable_task
+from wegent.server.access import readable_task, visible_answer
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
 from wegent.server.api.describing import Free, Media, describes
 from wegent.server.api.errors import headers_of
@@ -232,13 +231,13 @@ def _message(asked: ResponseRequest, team_id: int, task_id: int | None) -> ChatS
 
 def _readable(unit: Unit, who: Principal, subtask_id: int) -> tuple[Subtask, str]:
     """The answer, if its task is open to them, and its team's name; of others nobody learns that there are any."""
-    row = unit.subtask(subtask_id)
-    if row is None or row.deleted or row.role != Role.ASSISTANT:
-        raise _no_such(subtask_id)
     try:
-        task = readable_task(unit, who, row.task_id)
-    except WegentError:
-        raise _no_such(subtask_id) from None
+        row = visible_answer(unit, who, subtask_id)
+    except AccessDenied:
+        row = None
+    if row is None:
+        raise _no_such(subtask_id)
+    task = readable_task(unit, who, row.task_id)
     team = unit.kind(task.team_id)
     return row, task.team_name if team is None else f"{team.namespace}#{team.name}"
 
