@@ -21,7 +21,7 @@ from tests.access.scene import FARM, LAPTOP, MARK, Actor, Scene, settled
 from wegent.core.errors import WegentError
 from wegent.server.api.openapi import described
 
-OPEN = {"/auth/login", "/openapi.json", "/docs", "/health", "/ready", "/metrics"}
+OPEN = {"/auth/login", "/auth/register", "/openapi.json", "/docs", "/health", "/ready", "/metrics"}
 """Calls that need no token, and tell nothing of anybody."""
 LISTS = {"/tasks", "/devices", "/executions", "/tokens", "/knowledge-bases", "/users/me", "/kinds/{kind}"}
 """Calls that name nobody's things: they tell of what is one's own."""
@@ -90,6 +90,9 @@ BODIES: dict[str, Bodies] = {
     "POST /attachments": lambda scene, ids: [],
     "POST /knowledge-bases": lambda scene, ids: [],
     "POST /tokens": lambda scene, ids: [],
+    "POST /users": lambda scene, ids: [{"user_name": "eve", "password": "a password"}],
+    "PUT /users/{user_id}": lambda scene, ids: [{"role": "admin"}, {"active": False}, {"password": "a password"}],
+    "PUT /users/me": lambda scene, ids: [],  # names nobody
 }
 """What is sent with each call that takes something; none: it names nothing of anybody else's."""
 
@@ -137,8 +140,10 @@ def calls(scene: Scene, actor: Actor) -> Iterator[tuple[str, str, str, Any]]:
 
 
 def pointless(actor: Actor, method: str, path: str) -> bool:
-    """What somebody may do, and what others have to live with: admins revoke everybody's tokens."""
-    return actor.admin and (method, path) == ("DELETE", "/tokens/{token_id}")
+    """What somebody may do, and what others have to live with: admins revoke tokens, see and change users."""
+    return actor.admin and (
+        path in ("/users", "/users/{user_id}") or (method, path) == ("DELETE", "/tokens/{token_id}")
+    )
 
 
 def allowed(scene: Scene, actor: Actor, method: str, path: str, filled: str) -> str:

@@ -63,9 +63,12 @@ def test_a_deactivated_user_is_refused_until_activated(data: Path, capsys: pytes
     assert authenticate(data, token, "user").user_name == "ada"
 
 
-def test_a_new_password_replaces_the_old_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_password_replaces_the_old_one_and_ends_logins(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, *_ = trio.run(partial(_with_auth, data, "login", "ada", "correct horse"))  # type: ignore[misc]
     monkeypatch.setattr("sys.stdin", io.StringIO("battery staple\n"))
     assert main(["user", "password", "ada", "--password-stdin"]) == 0
+    with pytest.raises(WegentError, match="Invalid or expired token"):
+        authenticate(data, token, "user")
     trio.run(partial(_with_auth, data, "login", "ada", "battery staple"))
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import trio
+import trio.testing
 
 from wegent.server.auth import TokenAuth
 from wegent.server.revocation import Revocation
@@ -37,3 +38,18 @@ async def test_revoked_tokens_and_inactive_users_are_put_out_everywhere(autojump
         for (name, _), client in clients.items():
             assert bool(client.events("auth:error")) == (name != "carol")
         nursery.cancel_scope.cancel()
+
+
+async def test_whoever_is_shut_out_by_a_call_is_put_out_in_the_same_step(autojump_clock: Any) -> None:
+    async with deployment(1, ScriptedExecutor()) as (app,):
+        auth = TokenAuth(app.store, Signer(b"s" * 64), app.clock)
+        app.auth.authenticate = auth.authenticate
+        user = await app.store.read(lambda unit: unit.user_named("alice"))
+        assert user is not None
+        client = await app.client((await auth.issue(user, "user", timedelta(days=1)))[0])
+        await app.store.write(lambda unit: unit.update_user(user.id, active=False))
+        Revocation(app.store, app.clock, app.sessions, auth).shut_out(user.id)
+        assert not list(app.sessions.of_user(user.id))
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.events("auth:error")
+        assert not client.connected

@@ -16,6 +16,7 @@ from wegent.cli.table import show_table
 from wegent.core.errors import InvalidPayload, NotFound
 from wegent.server.ports.store import Unit
 from wegent.server.records import User
+from wegent.server.users import check_name, end_logins
 
 if TYPE_CHECKING:
     from wegent.cli.commands import Subparsers
@@ -58,9 +59,8 @@ async def _run(args: argparse.Namespace, password: str) -> None:
             case "add":
                 await _add(deployment, args.name, password, admin=args.admin)
             case "password":
-                hashed = await deployment.auth.passwords.hash(password)
-                await _change(deployment, args.name, password_hash=hashed)
-                print(f"{args.name} has a new password")
+                await _set_password(deployment, args.name, password)
+                print(f"{args.name} has a new password; whoever is logged in has to log in again")
             case "deactivate" | "activate":
                 await _change(deployment, args.name, active=args.action == "activate")
                 print(f"{args.name} is {'active' if args.action == 'activate' else 'no longer active'}")
@@ -69,13 +69,21 @@ async def _run(args: argparse.Namespace, password: str) -> None:
 
 
 async def _add(deployment: Deployment, name: str, password: str, *, admin: bool) -> None:
-    if not name.strip() or name != name.strip() or len(name) > 255 or not name.isprintable():
-        message = "A user name is 1 to 255 printable characters, without blanks around it"
-        raise InvalidPayload(message)
+    check_name(name)
     hashed = await deployment.auth.passwords.hash(password)
     role = "admin" if admin else "user"
     user = await deployment.store.write(lambda unit: unit.add_user(name, password_hash=hashed, role=role))
     print(f"{user.user_name} is {role} {user.id}")
+
+
+async def _set_password(deployment: Deployment, name: str, password: str) -> None:
+    hashed = await deployment.auth.passwords.hash(password)
+
+    def work(unit: Unit, user: User) -> None:
+        unit.update_user(user.id, password_hash=hashed)
+        end_logins(unit, user, deployment.clock.now())
+
+    await deployment.store.write(with_user(name, work))
 
 
 async def _change(deployment: Deployment, name: str, **changes: object) -> None:

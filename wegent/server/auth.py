@@ -149,11 +149,9 @@ class TokenAuth(Auth):
         if is_text(user_name):
             user = await self._store.read(lambda unit: unit.user_named(user_name))
         kept = user.password_hash if user else None
-        if not await self.passwords.verify(kept, password) or user is None or kept is None:
-            self._failures.add(user_name)
+        if not await self.knows(user_name, kept, password) or user is None or kept is None:
             message = "Wrong user name or password"
             raise NotAuthenticated(message)
-        self._failures.clear(user_name)
         if not user.active:
             raise AccessDenied(ConnectRefusal.INACTIVE.value)
         if self.passwords.is_old(kept):
@@ -161,6 +159,17 @@ class TokenAuth(Auth):
             await self._store.write(lambda unit: unit.update_user(user.id, password_hash=fresh))
         token, record = await self.issue(user, Scope.USER.value, lifetime or self._login_lifetime, name="login")
         return token, record, user
+
+    async def knows(self, user_name: str, kept: str | None, password: str) -> bool:
+        """Whether the password is the one whose hash was kept for the name; wrong ones are counted.
+
+        Raises:
+            RateLimited, Overloaded: as `login`.
+        """
+        self._failures.check(user_name)
+        good = await self.passwords.verify(kept, password)
+        (self._failures.clear if good else self._failures.add)(user_name)
+        return good
 
     async def revoke(self, jti: str) -> Token:
         """End a token for good.

@@ -103,6 +103,9 @@ class _Revoked(Revoked):
     def revoked(self, jti: str, user_id: int) -> None:
         self._revocation.revoked(jti, user_id)
 
+    def shut_out(self, user_id: int) -> None:
+        self._revocation.shut_out(user_id)
+
 
 @frozen
 class ChatConfig:

@@ -55,13 +55,17 @@ class Revocation:
             if session.principal.token_id == jti:
                 _end(session)
 
+    def shut_out(self, user_id: int) -> None:
+        """A user is not active any more, and that is committed."""
+        self._auth.forget(user_id)
+        for session in self._sessions.of_user(user_id):
+            _end(session)
+
     def _close(self, tokens: frozenset[str], users: frozenset[int]) -> None:
         for jti in tokens:
             self._auth.forget_token(jti)
         for user_id in users:
-            self._auth.forget(user_id)
-            for session in self._sessions.of_user(user_id):
-                _end(session)
+            self.shut_out(user_id)
         if tokens:
             for session in self._sessions.all():
                 if session.principal.token_id in tokens:

@@ -26,7 +26,7 @@ from wegent.core.timers import Timers
 from wegent.fanout.memory import MemoryStreamLog
 from wegent.server.api.app import AppConfig, make_app
 from wegent.server.api.page import PageRoutes
-from wegent.server.api.plugin import api_routes
+from wegent.server.api.plugin import ApiConfig, api_routes
 from wegent.server.api.revoking import Revoked
 from wegent.server.auth import TokenAuth
 from wegent.server.changing import Changing
@@ -82,9 +82,13 @@ class Heard(Revoked):
 
     def __init__(self) -> None:
         self.tokens: list[tuple[str, int]] = []
+        self.users: list[int] = []
 
     def revoked(self, jti: str, user_id: int) -> None:
         self.tokens.append((jti, user_id))
+
+    def shut_out(self, user_id: int) -> None:
+        self.users.append(user_id)
 
 
 @frozen
@@ -158,7 +162,7 @@ class Scene:
         await self.store.write(work)
 
 
-async def make_scene(config: AppConfig | None = None) -> Scene:
+async def make_scene(config: AppConfig | None = None, api: ApiConfig | None = None) -> Scene:
     clock = SetClock()
     store = ShakyStore(clock)
     registry, health, heard = Registry(), Health(), Heard()
@@ -199,7 +203,7 @@ async def make_scene(config: AppConfig | None = None) -> Scene:
     )
     deps.add("listener", [Provision(Revoked, heard)])
     followers = Followers(sessions, Joining(store, clock, rooms, streams), OutboxLimits())
-    app = make_app([api_routes(deps, followers), PageRoutes()], config)
+    app = make_app([api_routes(deps, followers, api or ApiConfig()), PageRoutes()], config)
 
     await store.write(add_defaults)
     users = {}

@@ -30,7 +30,7 @@ from wegent.server.api.plugin import Blueprints
 SECRET = b"s" * 64
 OPEN_DOCUMENTS = ("/api/v1/openapi.json", "/api/v1/docs")
 OPEN = {"/", "/health", "/ready", "/metrics", "/api/v1/health", "/api/v1/ready", "/api/v1/metrics"}
-OPEN_CALLS = {("POST", "/api/v1/auth/login")}
+OPEN_CALLS = {("POST", "/api/v1/auth/login"), ("POST", "/api/v1/auth/register")}
 
 
 def signed(payload: object, *, key: bytes = SECRET, alg: str = "HS256", header: Any = None) -> str:
@@ -230,7 +230,7 @@ async def test_an_unknown_path_is_not_found(scene: Any, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("DELETE", "/api/v1/tasks", "GET, HEAD, OPTIONS, POST"),
-        ("POST", "/api/v1/users/me", "GET, HEAD, OPTIONS"),
+        ("POST", "/api/v1/users/me", "GET, HEAD, OPTIONS, PUT"),
         ("PATCH", "/api/v1/tasks/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("GET", "/api/v1/auth/login", "OPTIONS, POST"),
         ("GET", "/api/v1/tokens/x", "DELETE, OPTIONS"),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
 from attrs import frozen
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from wegent.codec import canonical
-from wegent.core.errors import Conflict, NotFound, Outdated
+from wegent.core.errors import Conflict, NotFound
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
 from wegent.protocol.fields import text_fault
 from wegent.protocol.kinds import API_VERSION, Kind, Metadata
 from wegent.protocol.tasks import Success
 from wegent.server import records
-from wegent.server.api import query
+from wegent.server.api import conditions, query
 from wegent.server.api.bodies import Documents, only
 from wegent.server.api.calls import PREFIX, principal, protect, reply
 from wegent.server.api.describing import IF_MATCH, IF_NONE_MATCH, Items, Media, describes, paged, word
@@ -46,7 +45,7 @@ def kinds_blueprint(store: Store, auth: Auth) -> Blueprint:
     documents = Documents()
 
     async def answer(shown: Shown, status: int = 200, **headers: str) -> TrioResponse:
-        return await documents.reply(shown.item, [shown.item], status, ETag=f'"{shown.version}"', **headers)
+        return await documents.reply(shown.item, [shown.item], status, ETag=conditions.etag(shown.version), **headers)
 
     @blueprint.get("/<kind>")
     @describes(
@@ -191,7 +190,7 @@ def kind_item(kind: records.Kind, who: Principal) -> dict[str, Any]:
 
 def version_of(row: records.Kind) -> str:
     """Of a row; made of nothing that is secret."""
-    return blake2b(canonical([row.id, row.updated_at, hide(row.body)]), digest_size=12).hexdigest()
+    return conditions.version_of(row.id, row.updated_at, hide(row.body))
 
 
 def _kind(path: str) -> Kind:
@@ -207,20 +206,8 @@ def _scope() -> Scope:
 
 
 def _condition() -> Condition:
-    """What `If-Match` and `If-None-Match` ask for (RFC 9110 §13.1)."""
-    matches = request.if_match if "If-Match" in request.headers else None
-    others = request.if_none_match if "If-None-Match" in request.headers else None
-
-    def check(row: records.Kind | None) -> None:
-        version = None if row is None else version_of(row)
-        if matches is not None and (version is None or not (matches.star_tag or matches.is_strong(version))):
-            message = "it has changed since you read it, or is no more; read it again"
-            raise Outdated(message)
-        if others is not None and version is not None and (others.star_tag or others.contains_weak(version)):
-            message = "it is there already"
-            raise Outdated(message)
-
-    return check
+    check = conditions.condition()
+    return lambda row: check(None if row is None else version_of(row))
 
 
 def _not_there(written: Written) -> Condition:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import trio
+from attrs import frozen
 
+from wegent.core.clock import Clock
 from wegent.core.health import Health
 from wegent.core.instruments import Registry
 from wegent.core.kernel import Worker
@@ -27,7 +28,7 @@ from wegent.server.api.metrics import Exposition
 from wegent.server.api.openapi import openapi_blueprint
 from wegent.server.api.page import PageRoutes
 from wegent.server.api.responses import ResponseCalls, responses_blueprint
-from wegent.server.api.revoking import Revoked
+from wegent.server.api.revoking import AllRevoked, Revoked
 from wegent.server.api.stream import stream_blueprint
 from wegent.server.api.tasks import rows_blueprint, tasks_blueprint
 from wegent.server.api.tokens import tokens_blueprint
@@ -45,6 +46,14 @@ from wegent.server.ports.store import Store
 from wegent.server.queueing import Queue
 from wegent.server.sending import Sending
 from wegent.server.stopping import Cancelling
+from wegent.server.users import Users
+
+
+@frozen(kw_only=True)
+class ApiConfig:
+    """`register`: whoever comes may become a user."""
+
+    register: bool = False
 
 
 class ApiPlugin(Plugin):
@@ -68,15 +77,16 @@ class ApiPlugin(Plugin):
     )
     wants = (Revoked, Siblings)
     provides = (Routes,)
+    Config = ApiConfig
 
     def __init__(self) -> None:
         self._followers: Followers | None = None
 
-    async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+    async def run(self, config: ApiConfig, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Provide the routes."""
         sessions, limits = deps.one(Sessions), deps.one(OutboxLimits)
         self._followers = Followers(sessions, deps.one(Joining), limits, worker=deps.one(Worker).name)
-        task_status.started([Provision(Routes, api_routes(deps, self._followers))])
+        task_status.started([Provision(Routes, api_routes(deps, self._followers, config))])
         await trio.sleep_forever()
 
     async def drain(self, deadline: float) -> None:
@@ -92,27 +102,22 @@ class PagePlugin(Plugin):
     name = "page"
     provides = (Routes,)
 
-    async def run(self, config: Any, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
+    async def run(self, config: object, deps: Deps, *, task_status: trio.TaskStatus[Sequence[Provision]]) -> None:
         """Provide the routes."""
         task_status.started([Provision(Routes, PageRoutes())])
         await trio.sleep_forever()
 
 
-def api_routes(deps: Deps, followers: Followers) -> Routes:
+def api_routes(deps: Deps, followers: Followers, config: ApiConfig) -> Routes:
     """Every blueprint of the API, over what plugins have brought."""
     store, auth, registry = deps.one(Store), deps.one(TokenAuth), deps.one(Registry)
     hosts = Hosts(deps.one(Queue), deps.one(RemoteRuns), auth.run_token, registry)
     responses = ResponseCalls(store, deps.one(Sending), deps.one(Cancelling), followers)
-    listeners = tuple(deps.all(Revoked).values())
-
-    def on_revoked(jti: str, user_id: int) -> None:
-        for listener in listeners:
-            listener.revoked(jti, user_id)
-
+    users, revoked = Users(store, auth, deps.one(Clock)), AllRevoked(deps.all(Revoked).values())
     return Blueprints(
         [
-            auth_blueprint(auth),
-            users_blueprint(store, auth),
+            auth_blueprint(auth, users, register=config.register),
+            users_blueprint(users, auth, revoked),
             tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
             rows_blueprint(store, auth),
             changing_blueprint(auth, deps.one(Changing), deps.one(Editing)),
@@ -122,7 +127,7 @@ def api_routes(deps: Deps, followers: Followers) -> Routes:
             hosts_blueprint(hosts, auth),
             kinds_blueprint(store, auth),
             devices_blueprint(store, auth),
-            tokens_blueprint(store, auth, on_revoked),
+            tokens_blueprint(store, auth, revoked),
             openapi_blueprint(),
             health_blueprint(deps.one(Health), Exposition(registry), deps.maybe(Siblings)),
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -10,7 +9,8 @@ from attrs import field, frozen
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from wegent.core.errors import AccessDenied, InvalidPayload, NotFound
+from wegent.core.errors import InvalidPayload, NotFound
+from wegent.core.model import Principal
 from wegent.protocol.fields import SHORT, Each, Text, Whole
 from wegent.protocol.limits import MAX_DEVICE_ID
 from wegent.protocol.shape import to_wire
@@ -18,18 +18,17 @@ from wegent.protocol.tasks import Success
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
 from wegent.server.api.describing import Items, describes, flag, paged
-from wegent.server.api.users import known_user
+from wegent.server.api.revoking import Revoked
 from wegent.server.auth import TokenAuth
 from wegent.server.owners import check_targets
 from wegent.server.ports.store import Store, Unit
-from wegent.server.records import Token, User
+from wegent.server.records import Token
+from wegent.server.users import ADMIN, known_user, need_admin
 
 PAGE = 100
 MAX_PAGE = 500
 LIFETIME = timedelta(days=30)
 LONGEST = timedelta(days=3660)
-OnRevoked = Callable[[str, int], None]
-"""Called with a token's `jti` and its user's id once its end is committed."""
 
 
 @frozen(kw_only=True)
@@ -65,7 +64,7 @@ class NewTokenItem(TokenItem):
     token: str
 
 
-def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Blueprint:
+def tokens_blueprint(store: Store, auth: TokenAuth, revoked: Revoked) -> Blueprint:
     """`GET|POST /tokens`, `DELETE /tokens/{id}`."""
     blueprint = Blueprint("tokens", __name__, url_prefix=f"{PREFIX}/tokens")
     protect(blueprint, auth)
@@ -81,7 +80,7 @@ def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Bl
 
         def read(unit: Unit) -> list[Token]:
             if everybodys:
-                _need_admin(known_user(unit, who.user_id))
+                need_admin(unit, who)
             return unit.tokens(None if everybodys else who.user_id)
 
         return reply(_page(await store.read(read), who.token_id))
@@ -89,11 +88,10 @@ def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Bl
     @blueprint.post("")
     @describes("Make a token", takes=NewToken, answers={201: NewTokenItem})
     async def new_token() -> TrioResponse:
-        asked, user_id = await read_body(NewToken), principal().user_id
+        asked, who = await read_body(NewToken), principal()
         claims = _claims(asked)
-        user = await store.read(lambda unit: known_user(unit, user_id))
-        if asked.scope == "executor":
-            _need_admin(user)
+        needed = need_admin if asked.scope == "executor" else known_user
+        user = await store.read(lambda unit: needed(unit, who))
         lifetime = timedelta(seconds=asked.expires_in)
         token, record = await auth.issue(user, asked.scope, lifetime, name=asked.name, **claims)
         return reply({"token": token, **to_wire(token_item(record))}, 201)
@@ -101,10 +99,10 @@ def tokens_blueprint(store: Store, auth: TokenAuth, on_revoked: OnRevoked) -> Bl
     @blueprint.delete("/<token_id>")
     @describes("Revoke a token")
     async def revoke(token_id: str) -> TrioResponse:
-        user_id = principal().user_id
-        found = await store.read(lambda unit: _revocable(unit, user_id, token_id))
+        who = principal()
+        found = await store.read(lambda unit: _revocable(unit, who, token_id))
         record = await auth.revoke(found.jti)
-        on_revoked(record.jti, record.user_id)
+        revoked.revoked(record.jti, record.user_id)
         return reply(Success())
 
     return blueprint
@@ -154,16 +152,10 @@ def _claims(asked: NewToken) -> dict[str, Any]:
     return {"targets": check_targets(asked.targets)} if asked.targets else {}
 
 
-def _need_admin(user: User) -> None:
-    if user.role != "admin":
-        message = "only an admin may do that"
-        raise AccessDenied(message)
-
-
-def _revocable(unit: Unit, user_id: int, jti: str) -> Token:
+def _revocable(unit: Unit, who: Principal, jti: str) -> Token:
     """The token, if it is the user's, or the user an admin; of others' tokens nobody learns that there are any."""
     token = unit.token(jti)
-    if token is None or (token.user_id != user_id and known_user(unit, user_id).role != "admin"):
+    if token is None or (token.user_id != who.user_id and known_user(unit, who).role != ADMIN):
         message = "you have no such token"
         raise NotFound(message)
     return token
