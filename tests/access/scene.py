@@ -247,6 +247,7 @@ async def at_work(data: Path) -> AsyncIterator[tuple[Deps, Any, trio.Nursery]]:
         **read_preset("default"),
         "storage": {"url": "memory://"},
         "kernel": {"drain_timeout": 0.05},
+        "api": {"user_rate": 0},
     }
     names = [name for name in tree["plugins"]["load"] if name not in SOCKETS | ENGINES]
     tree["plugins"] = {"load": [*names, "tests.access.scene:PlayingPlugin"]}

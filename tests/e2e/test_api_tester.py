@@ -26,7 +26,7 @@ ENDLESS = "^/api/v1/(tasks/.*/stream|tasks/fetch)$"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("tester"), "log.level=ERROR") as found:
+    with serving(tmp_path_factory.mktemp("tester"), "log.level=ERROR", "api.user_rate=0") as found:
         yield found
 
 

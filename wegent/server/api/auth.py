@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from attrs import field, frozen
-from quart import Blueprint
+from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
 
 from wegent.core.errors import AccessDenied
 from wegent.protocol.fields import NAME, TEXT
 from wegent.server.api.calls import PREFIX, read_body, reply
 from wegent.server.api.describing import describes
+from wegent.server.api.limiting import count_address
 from wegent.server.api.users import UserItem, user_item
 from wegent.server.auth import TokenAuth
 from wegent.server.records import Token, User
@@ -39,6 +40,7 @@ class LoggedIn:
 def auth_blueprint(auth: TokenAuth, users: Users, *, register: bool) -> Blueprint:
     """`POST /auth/login`, `POST /auth/register`; the latter for everybody with `register`, else for nobody."""
     blueprint = Blueprint("auth", __name__, url_prefix=f"{PREFIX}/auth")
+    blueprint.before_request(_count)
 
     @blueprint.post("/login")
     @describes("Log in", takes=Login, answers=LoggedIn)
@@ -57,6 +59,11 @@ def auth_blueprint(auth: TokenAuth, users: Users, *, register: bool) -> Blueprin
         return _logged_in(*await auth.login(asked.user_name, asked.password), status=201)
 
     return blueprint
+
+
+async def _count() -> None:
+    if request.method != "OPTIONS":
+        count_address()
 
 
 def _logged_in(token: str, record: Token, user: User, *, status: int) -> TrioResponse:

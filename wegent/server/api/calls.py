@@ -17,6 +17,7 @@ from wegent.core.ports.auth import Auth
 from wegent.protocol.auth import ConnectRefusal, Scope
 from wegent.protocol.fields import json_type
 from wegent.protocol.limits import MAX_ID
+from wegent.server.api.limiting import count_user
 
 T = TypeVar("T")
 PREFIX = "/api/v1"
@@ -26,13 +27,15 @@ _BEARER = re.compile(r"bearer +(?P<token>[\x21-\x7e]+) *", re.IGNORECASE)
 def protect(blueprint: Blueprint, auth: Auth, scopes: Collection[str] = (Scope.USER,)) -> None:
     """Let only those with a Bearer token of one of `scopes` call what is in the blueprint (RFC 6750 §2.1).
 
-    Who it was, `principal` tells. A call that does not pass is answered with 401 or 403 (`Auth.authenticate`).
+    Who it was, `principal` tells. A call that does not pass is answered with 401 or 403 (`Auth.authenticate`), one too
+    many with 429.
     """
     blueprint.scopes = tuple(str(scope) for scope in scopes)  # type: ignore[attr-defined]
 
     async def authenticate() -> None:
         if request.method != "OPTIONS":
             g.principal = await auth.authenticate(bearer_token(), scopes)
+            count_user(g.principal)
 
     blueprint.before_request(authenticate)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import ge
 
 from wegent.core.clock import Clock
 from wegent.core.health import Health
@@ -23,6 +24,7 @@ from wegent.server.api.devices import devices_blueprint
 from wegent.server.api.health import health_blueprint
 from wegent.server.api.hosts import hosts_blueprint
 from wegent.server.api.kinds import kinds_blueprint
+from wegent.server.api.limiting import REFUSED, Buckets, Limits
 from wegent.server.api.members import members_blueprint
 from wegent.server.api.metrics import Exposition
 from wegent.server.api.openapi import openapi_blueprint
@@ -51,9 +53,19 @@ from wegent.server.users import Users
 
 @frozen(kw_only=True)
 class ApiConfig:
-    """`register`: whoever comes may become a user."""
+    """`register`: whoever comes may become a user.
+
+    Rates are calls a second in the long run, 0 for no limit, bursts how many at once; each worker counts by itself.
+    `user_…` are all calls of a user, `address_…` logins and registrations from an address. `proxies` are addresses that
+    say by `X-Forwarded-For` for whom they call.
+    """
 
     register: bool = False
+    user_rate: float = field(default=50.0, validator=ge(0))
+    user_burst: int = field(default=1_000, validator=ge(1))
+    address_rate: float = field(default=1.0, validator=ge(0))
+    address_burst: int = field(default=100, validator=ge(1))
+    proxies: tuple[str, ...] = ()
 
 
 class ApiPlugin(Plugin):
@@ -130,5 +142,10 @@ def api_routes(deps: Deps, followers: Followers, config: ApiConfig) -> Routes:
             tokens_blueprint(store, auth, revoked),
             openapi_blueprint(),
             health_blueprint(deps.one(Health), Exposition(registry), deps.maybe(Siblings)),
-        ]
+        ],
+        Limits(
+            users=Buckets(config.user_rate, config.user_burst, registry.counter(*REFUSED, by="user")),
+            addresses=Buckets(config.address_rate, config.address_burst, registry.counter(*REFUSED, by="address")),
+            proxies=config.proxies,
+        ),
     )
