@@ -172,7 +172,7 @@ async def _lives(app: Application, story: Story, rng: random.Random, plan: Plan)
     judge_frames(world, people, "as it came")
     compare_rows(world)
     _compare(world, [person for person in people if person.viewer.synced], "as it came")
-    _compare_lists(world, steady)
+    compare_lists(app, world.task_id, steady, story)
     if app.peek(lambda unit: unit.member(world.task_id, app.users["carol"])).removed_at is not None:
         await app.members.add(Principal(app.users["alice"], "alice"), world.task_id, Invite(user_name="carol"))
     for person in people:
@@ -182,7 +182,7 @@ async def _lives(app: Application, story: Story, rng: random.Random, plan: Plan)
         await _settle(person)
     judge_frames(world, people, "after a last join")
     _compare(world, people, "after a last join")
-    _compare_lists(world, steady)
+    compare_lists(app, world.task_id, steady, story)
     story.runs = len(world.executor.written)
 
 
@@ -218,14 +218,17 @@ def _compare(world: World, people: list[Person], when: str) -> None:
         held = [each["id"] for each in person.viewer.holds()]
         if held != there:
             world.story.complain(f"{when}: {person.name} holds rows {held}, there are {there}")
+        numbers = [each["message_id"] for each in person.viewer.holds()]
+        if None in numbers or numbers != sorted(set(numbers)):
+            world.story.complain(f"{when}: {person.name} holds messages in the order {numbers}")
     views = [person.viewer.holds() for person in people]
     if any(view != views[0] for view in views):
         world.story.complain(f"{when}: not all hold the same")
 
 
-def _compare_lists(world: World, steady: dict[str, MemoryClient]) -> None:
+def compare_lists(app: Application, task_id: int, steady: dict[str, MemoryClient], story: Story) -> None:
     """Who has a place in the task has heard last what is so; who has none has heard last that it is gone."""
-    app, task = world.app, world.app.task(world.task_id)
+    task = app.task(task_id)
     people = app.peek(lambda unit: people_of(unit, task))
     unread = {each.user_id: each.count for each in app.peek(lambda unit: unread_of_all(unit, task))}
     status = to_wire(payloads.task_status(task))
@@ -234,9 +237,9 @@ def _compare_lists(world: World, steady: dict[str, MemoryClient]) -> None:
         if app.users[name] in unread:
             expected = {each: status[each] for each in ("status", "progress", "revision")} | {"title": task.title}
             expected |= {"unread": unread[app.users[name]], "members": [each.user_id for each in people]}
-        heard = _heard(client, world.task_id)
+        heard = _heard(client, task_id)
         if {key: value for key, value in expected.items() if key in heard} != heard:
-            world.story.complain(f"{name} heard last {heard}, so is {expected}")
+            story.complain(f"{name} heard last {heard}, so is {expected}")
 
 
 def _heard(client: MemoryClient, task_id: int) -> dict[str, Any]:

@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tests.server.group_stories import tell
-from wegent.core.rooms import Rooms
-from wegent.core.told import Told
 from wegent.server.editing import Editing
 from wegent.server.status import TaskView
 from wegent.server.updates import Updates
@@ -62,24 +59,11 @@ class MuteUpdates(Updates):
         pass
 
 
-class Careless(Rooms):
-    def emit_here(self, told: Told) -> None:
-        super().emit_here(evolve(told, after=None))
-
-
-class AnyOrder(SimulatedApplication):
-    """How a task stood is told after how it stands."""
-
-    def make_rooms(self) -> Rooms:
-        return Careless(self.registry)
-
-
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
         (NobodyEvicted, "not_joined"),
         (SilentRemovals, "there are"),
-        (AnyOrder, "heard last"),
     ],
 )
 def test_a_server_that_breaks_a_rule_is_found_out(broken: type[SimulatedApplication], words: str) -> None:

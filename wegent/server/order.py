@@ -26,10 +26,14 @@ class Order(Generic[K]):
 
     def admits(self, thing: K, *stamp: int) -> bool:
         """Whether the thing may be told as of the stamp: nothing newer was. From now on it counts as told."""
-        if self._told.get(thing, ()) > stamp:
+        if self.is_past(thing, *stamp):
             return False
         self._told[thing] = stamp
         self._told.move_to_end(thing)
         if len(self._told) > self._kept:
             self._told.popitem(last=False)
         return True
+
+    def is_past(self, thing: K, *stamp: int) -> bool:
+        """Whether something newer than the stamp was told of the thing."""
+        return self._told.get(thing, ()) > stamp

@@ -306,6 +306,7 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
         targets,
         stop=stop,
         evictions=evictions,
+        updates=updates,
         contexts=contexts,
         tracer=deps.maybe(Tracer),
     )

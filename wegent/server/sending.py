@@ -77,12 +77,14 @@ class Sending:
         *,
         stop: Stop | None = None,
         evictions: Evictions | None = None,
+        updates: Updates | None = None,
         contexts: Contexts | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         """`release` makes a row's run begin, `stop` makes one end that a message interrupts.
 
-        `evictions` are those by which people are put out of the rooms that this lets them in.
+        `evictions` are those by which people are put out of the rooms that this lets them in, `updates` those by which
+        their lists are told, each of them one of a worker.
         """
         self._store = store
         self._clock = clock
@@ -91,7 +93,7 @@ class Sending:
         self._release = release
         self._targets = targets
         self._stop = stop
-        self._updates = Updates(rooms)
+        self._updates = updates or Updates(rooms)
         self._evictions = evictions or Evictions(rooms)
         self._contexts = contexts or Contexts()
         self._tracer = tracer

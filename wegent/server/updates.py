@@ -40,14 +40,15 @@ class Updates:
             self._tell_all(view, TaskUpdated(task_id=view.task.id, members=tuple(members)))
 
     def gone(self, task: Task, user_id: int) -> None:
-        """A task is no more, for this user; how it stood before is not told after this."""
+        """A task is no more, for this user; how it was before is not told after this."""
+        self._order.admits(("gone", task.id, user_id), task.revision)
         self._tell(user_id, task.id, TASK_UPDATED, TaskUpdated(task_id=task.id, deleted=True), after=task.revision)
 
     def unread(self, task: Task, counts: Iterable[Unread]) -> None:
         """How much each of these users has not read, as of the task's revision."""
         for each in counts:
             if self._order.admits(("unread", task.id, each.user_id), task.revision, each.read):
-                self._tell(each.user_id, task.id, TASK_UPDATED, TaskUpdated(task_id=task.id, unread=each.count))
+                self._tell_of(task, each.user_id, TaskUpdated(task_id=task.id, unread=each.count))
 
     def rows_removed(self, view: TaskView) -> None:
         """Rows are gone, which no event of a row tells: whoever views the task is to join it again."""
@@ -56,7 +57,11 @@ class Updates:
 
     def _tell_all(self, view: TaskView, payload: TaskUpdated) -> None:
         for user_id in view.audience:
-            self._tell(user_id, view.task.id, TASK_UPDATED, payload)
+            self._tell_of(view.task, user_id, payload)
+
+    def _tell_of(self, task: Task, user_id: int, payload: TaskUpdated) -> None:
+        if not self._order.is_past(("gone", task.id, user_id), task.revision):
+            self._tell(user_id, task.id, TASK_UPDATED, payload)
 
     def _tell(self, user_id: int, task_id: int, event: str, payload: Any, *, after: int | None = None) -> None:
         self._rooms.emit(CHAT, user_room(user_id), event, payload, behind=task_room(task_id), after=after)

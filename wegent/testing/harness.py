@@ -250,6 +250,7 @@ class Application:
             self.targets,
             stop=self.stop,
             evictions=self.evictions,
+            updates=self.updates,
         )
 
     def make_joining(self) -> Joining:
