@@ -13,6 +13,7 @@ from wegent.core.catchup import CatchUp, Chunk, Delta
 from wegent.core.errors import OffsetMismatch, Sealed
 from wegent.core.model import CONTENT, Ending, EndingStatus, Entry, Snapshot, StreamId, Text, Value
 from wegent.core.replica import Replica
+from wegent.core.told import Told
 
 if TYPE_CHECKING:
     from wegent.core.ports.streamlog import StreamLog
@@ -38,6 +39,11 @@ class Voice(ABC):
     @abstractmethod
     def chunk(self, chunk: Chunk) -> tuple[str, dict[str, Any]]:
         """Event and payload of new text and values; a plain dict (see `Wire.plain`), for it is made once per delta."""
+
+    def beside(self, task_id: int, value: Value) -> tuple[str, Any] | None:
+        """Event and payload that tell of a value once more, for those who wait for it and view no stream."""
+        del task_id, value
+        return None
 
 
 class Streams:
@@ -211,6 +217,9 @@ class Streams:
         lengths = None if known is None else dict(known)
         chunk = Chunk(replica.stream, placed, tuple(values), length, gathered, lengths)
         self._latest[replica] = self._rooms.emit_chunk(namespace, room, replica, chunk, self._voice.chunk)
+        for value in values:
+            if (beside := self._voice.beside(replica.stream.task_id, value)) is not None:
+                self._rooms.emit_here(Told(namespace, room, *beside))
 
     def hear(self, stream: StreamId, entries: Sequence[Entry]) -> bool:
         """Take in what the log has got from another worker, and tell what is new of it; what is there is skipped.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Required, TypedDict
 
 from wegent.core.catchup import Chunk
-from wegent.core.model import CONTENT, THINKING, EndingStatus, Job, StreamId
+from wegent.core.model import CONTENT, THINKING, EndingStatus, Job, StreamId, Value
 from wegent.core.ports.runbook import Finished
 from wegent.core.replica import Replica
 from wegent.core.rooms import Rooms
@@ -14,6 +14,7 @@ from wegent.core.runs import RunListener
 from wegent.core.sessions import Session
 from wegent.core.streams import Voice
 from wegent.core.told import Measure
+from wegent.protocol.events import TASK_APP_UPDATE
 from wegent.server import payloads
 from wegent.server.claiming import Claimed
 from wegent.server.records import Subtask
@@ -61,6 +62,10 @@ class ChatVoice(Voice):
         if result:
             payload["result"] = result
         return "chat:chunk", payload
+
+    def beside(self, task_id: int, value: Value) -> tuple[str, Any] | None:
+        """An app is told as `task:app_update` too (protocol §4)."""
+        return (TASK_APP_UPDATE, {"task_id": task_id, "app": value.data}) if value.kind == "app" else None
 
 
 class About(TypedDict, total=False):

@@ -26,8 +26,12 @@ class Updates:
         self._order: Order[tuple[str, int, int]] = Order()
 
     def created(self, task: Task, user_id: int) -> None:
-        """A task is new to somebody who was added to it."""
+        """A task is new to somebody who was added to it; if its title is another by now, they read it again."""
+        if self._order.is_past(("gone", task.id, user_id), task.revision):
+            return
         self._tell(user_id, task.id, TASK_CREATED, payloads.task_created(task))
+        if self._order.is_past(("title", task.id, 0), task.revision):
+            self._tell(user_id, task.id, SYNC_REQUIRED, SyncRequired(scope=user_room(user_id)))
 
     def titled(self, view: TaskView) -> None:
         """A task has another title."""
