@@ -30,7 +30,7 @@ Bodies = Callable[[Scene, dict[str, Any]], list[Any]]
 
 
 def _send(scene: Scene, ids: dict[str, Any]) -> list[Any]:
-    """Her team; one's own, with her things beside it."""
+    """Her team; one's own, with her things beside it; a team that she has opened, with another model of hers."""
     own = {"team_id": ids["own"].team_id, "message": "hi"}
     attachment = scene.hers(scene.tables.attachments)[0].id
     base = scene.hers(scene.tables.bases)[0].id
@@ -40,6 +40,7 @@ def _send(scene: Scene, ids: dict[str, Any]) -> list[Any]:
         {**own, "contexts": [{"type": "knowledge_base", "id": base}]},
         {**own, "contexts": [{"type": "attachment", "id": attachment}]},
         {**own, "device_id": LAPTOP},
+        {"team_id": scene.team(f"{MARK}-open"), "message": "hi", "force_override_bot_model": f"{MARK}-other"},
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 
@@ -15,6 +16,7 @@ from wegent.server.access import controllable_run
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask, Task
 from wegent.server.sending import RELEASE_AFTER, Release
+from wegent.server.specs import model_of
 from wegent.server.status import TaskView, settle
 from wegent.server.stopping import Stop, make_way, reach
 from wegent.server.targets import Targets
@@ -64,8 +66,10 @@ class Retrying:
         if Status(row.status) not in ENDED:
             message = f"this answer is {row.status}; one that FAILED or was CANCELLED can be tried again"
             raise Conflict(message)
-        model = payload.force_override_bot_model if payload.use_model_override else row.options.get("model")
-        setup = _setup_of(unit, task, model)
+        asked = model_of(row)
+        if payload.use_model_override:
+            asked = {"model": payload.force_override_bot_model, "asked_by": principal.user_id}
+        setup = _setup_of(unit, task, asked)
         target = self._targets.again(unit, principal, setup, row.target)
         stopping = make_way(unit, principal, task, payload.if_running, self._clock)
         row = unit.update_subtask(
@@ -87,7 +91,7 @@ class Retrying:
             bot_name=setup.bot_name,
             shell_type=setup.shell_type,
             target=target,
-            options={**row.options, "model": model},
+            options={**row.options, "model": asked["model"], "model_by": asked["asked_by"]},
             claimable_at=self._clock.now() + RELEASE_AFTER,
             started_at=None,
             completed_at=None,
@@ -95,13 +99,13 @@ class Retrying:
         return _Retried(row, settle(unit, task), stopping)
 
 
-def _setup_of(unit: Unit, task: Task, model: str | None) -> TeamSetup:
+def _setup_of(unit: Unit, task: Task, asked: dict[str, Any]) -> TeamSetup:
     """What stands behind the task's team now."""
     team = unit.kind(task.team_id)
     if team is None:
         message = f"team {task.team_id} of this task is no more"
         raise NotFound(message)
-    return setup_of(unit, team, model=model)
+    return setup_of(unit, team, **asked)
 
 
 def _run_of(unit: Unit, principal: Principal, payload: ChatRetry) -> Subtask:

@@ -146,7 +146,7 @@ class Sending:
             team = kind
         if (repeat := self._repeat(unit, principal, payload)) is not None:
             return repeat
-        setup = setup_of(unit, team, model=payload.force_override_bot_model)
+        setup = setup_of(unit, team, model=payload.force_override_bot_model, asked_by=principal.user_id)
         return self._add(unit, principal, payload, setup, given)
 
     def _repeat(self, unit: Unit, principal: Principal, payload: ChatSend) -> Sent | None:
@@ -246,6 +246,7 @@ class Sending:
                 "deep_thinking": payload.enable_deep_thinking,
                 "web_search": payload.enable_web_search,
                 "model": payload.force_override_bot_model,
+                "model_by": principal.user_id,
                 **self._trace(),
             },
         )

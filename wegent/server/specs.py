@@ -34,7 +34,7 @@ def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) ->
     if team is None or message is None:
         reason = "the team, or the message that this should answer, is no more"
         raise NotFound(reason)
-    setup = setup_of(unit, team, model=row.options.get("model"))
+    setup = setup_of(unit, team, **model_of(row))
     texts = ModelTexts(unit)
     prompt = texts.of(message.prompt, message.contexts)
     earlier = _earlier(unit, task, message)
@@ -58,6 +58,11 @@ def job_of(unit: Unit, task: Task, row: Subtask, *, lease_s: float = LEASE_S) ->
         created_at=row.created_at,
         traceparent=row.options.get("traceparent"),
     )
+
+
+def model_of(row: Subtask) -> dict[str, Any]:
+    """Which model was asked for, and by whom, as `setup_of` takes it."""
+    return {"model": row.options.get("model"), "asked_by": row.options.get("model_by", row.sender_id)}
 
 
 def _bot(setup: TeamSetup, row: Subtask) -> JobBot:

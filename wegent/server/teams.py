@@ -75,8 +75,9 @@ def may_use(kind: Kind, principal: Principal) -> bool:
     return kind.user_id is None or kind.user_id == principal.user_id or bool(spec.get("public")) or listed
 
 
-def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
-    """What stands behind the team; `model` names another Model kind than the bot's.
+def setup_of(unit: Unit, team: Kind, *, model: str | None = None, asked_by: int | None = None) -> TeamSetup:
+    """What stands behind the team; `model` names another Model kind than the bot's: one of the bot's owner, if it is
+    they who ask for it, else a public one. To be let in to a team opens none of its owner's other kinds.
 
     Raises:
         NotFound, Conflict: a kind that is referred to is missing, or is not what it should be.
@@ -87,8 +88,11 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
     ghost_kind = _referred(unit, bot_kind, "Ghost", bot.ghostRef)
     ghost = _spec(ghost_kind, GhostSpec)
     shell = _spec(_referred(unit, bot_kind, "Shell", bot.shellRef), ShellSpec)
-    reference = Ref(name=model) if model else bot.modelRef
-    found = _referred(unit, bot_kind, "Model", reference) if reference else None
+    found: Kind | None = None
+    if model:
+        found = _override(unit, bot_kind, model, asked_by)
+    elif bot.modelRef:
+        found = _referred(unit, bot_kind, "Model", bot.modelRef)
     metadata = team.body.get("metadata", {})
     title = metadata.get("displayName") or team.name
     prompts = [text for text in (ghost.systemPrompt, spec.members[0].prompt) if text]
@@ -111,6 +115,15 @@ def setup_of(unit: Unit, team: Kind, *, model: str | None = None) -> TeamSetup:
         ghost_owner=ghost_kind.user_id,
         skills=ghost.skills,
     )
+
+
+def _override(unit: Unit, bot: Kind, name: str, asked_by: int | None) -> Kind:
+    for owner in dict.fromkeys((bot.user_id if bot.user_id == asked_by else None, None)):
+        found = unit.kind_named("Model", bot.namespace, name, user_id=owner)
+        if found is not None:
+            return found
+    message = f"there is no Model {name!r} that you may use with this team"
+    raise NotFound(message)
 
 
 def model_named(unit: Unit, principal: Principal, name: str) -> dict[str, Any]:
