@@ -78,6 +78,7 @@ async def test_text_that_was_evicted_counts_as_lost(shared_redis: RedisServer, e
 async def test_forgotten_scripts_are_told_again_at_the_price_of_a_number(redis_server: RedisServer) -> None:
     async with opened(redis_server) as log, open_link(link_to(redis_server)) as other:
         mine = stream()
+        await other.call("PING")  # its own telling of the scripts is behind it
         async with fanout_of(other, "two").subscribe() as subscription:
             await subscription.add(task_topic(mine.task_id))
             await log.append(mine, [content(0, "a")])
