@@ -12,20 +12,15 @@ from tests.e2e.serving import Server, serving, until
 from tests.e2e.test_devices import Device
 from tests.e2e.test_workers import settings
 from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
 
 MOVES = 8
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    try:
-        with running(RedisServer) as redis:
-            folder = tmp_path_factory.mktemp("workers")
-            with serving(folder, *settings(redis.url("3")), workers=3) as found:
-                yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
+def server(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("workers")
+    with serving(folder, *settings(redis_server.url("3")), workers=3) as found:
+        yield found
 
 
 def send(server: Server, token: str, text: str) -> Any:

@@ -17,18 +17,9 @@ import pytest
 from tests.e2e.serving import Server, serving
 from tests.e2e.test_workers import Poller, settings
 from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, free_port, running
+from tests.storage.databases import free_port
 from wegent.core.errors import ConfigError
 from wegent.transports.otherhosts import parse_address
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as found:
-            yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 @contextmanager

@@ -17,8 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.serving import Server, serving, until
-from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
+from tests.fanout.redis_server import RedisServer, serve
 
 RATE = 50
 """Tokens a second of the stream."""
@@ -28,11 +27,7 @@ AWAY = 1.5
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as found:
-            yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
+    yield from serve()
 
 
 def settings(url: str) -> list[str]:

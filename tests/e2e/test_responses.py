@@ -73,6 +73,15 @@ def test_the_helper_that_gathers_a_stream_gathers_thinking_too(client: openai.Op
     assert found.output[0] == gathered.output[0]
 
 
+def test_a_response_is_followed_from_its_beginning_whether_it_runs_or_has_ended(client: openai.OpenAI) -> None:
+    made = client.responses.create(model=MODEL, input="/long 30", background=True)
+    for _ in range(2):
+        events = list(client.responses.retrieve(made.id, stream=True))
+        assert [events[0].type, events[-1].type] == ["response.created", "response.completed"]
+        text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+        assert text == client.responses.retrieve(made.id).output_text
+
+
 def test_a_conversation_goes_on(client: openai.OpenAI, server: Server) -> None:
     first = client.responses.create(model=MODEL, input="/long 1")
     second = client.responses.create(model=MODEL, input="/long 2", previous_response_id=first.id)

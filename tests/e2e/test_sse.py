@@ -128,6 +128,23 @@ def test_a_position_of_a_socket_is_one_here_and_the_other_way_round(server: Serv
     assert done[0]["result"]["value"] == reader.text + "".join(chunk["content"] for chunk in chunks)
 
 
+def test_a_reader_goes_on_after_the_server_was_stopped_and_started(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "offline.tokens_per_s=100", "kernel.drain_timeout=1") as server:
+        token = server.login()
+        task_id = send(server, token, "/long 300")["task_id"]
+        reader = Reader()
+        reading = threading.Thread(target=reader.read, args=[server, token, task_id])
+        reading.start()
+        until(lambda: len(reader.text) > 100)
+        server.end()
+        reading.join(10)
+        assert not reading.is_alive(), "the stream did not end with the server"
+        assert reader.events[-1] in ("chat:chunk", "chat:error")
+        server.start()
+        reader.read(server, token, task_id)
+        assert reader.events[-1] == "chat:error", "its run had ended with the server"
+
+
 def test_without_a_run_the_next_one_is_followed(server: Server) -> None:
     token = server.login()
     sent = send(server, token, "/long 1")

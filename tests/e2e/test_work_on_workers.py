@@ -14,20 +14,15 @@ import pytest
 from tests.e2e.serving import Server, serving, until
 from tests.e2e.test_workers import alive, settings
 from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
 
 FAST = "offline.tokens_per_s=0"  # the last one counts
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    try:
-        with running(RedisServer) as redis:
-            folder = tmp_path_factory.mktemp("workers")
-            with serving(folder, *settings(redis.url("1")), FAST, workers=3) as found:
-                yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
+def server(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("workers")
+    with serving(folder, *settings(redis_server.url("1")), FAST, workers=3) as found:
+        yield found
 
 
 def call(server: Server, token: str, method: str, path: str, **given: Any) -> httpx.Response:

@@ -21,18 +21,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.serving import Server, serving, until
 from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
 
 WORKERS = 4
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as found:
-            yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 def settings(url: str, *more: str) -> list[str]:
@@ -176,6 +166,23 @@ def test_viewers_on_all_workers_see_the_same(server: Server) -> None:
             starts.append((joined["streaming"] or {}).get("cached_content", ""))
         texts = [follow(viewer, start) for viewer, start in zip(viewers, starts, strict=True)]
         assert set(texts) == {follow(writer, "")}
+
+
+def test_server_sent_events_come_from_any_worker(server: Server) -> None:
+    token = server.login()
+    headers = {"Authorization": f"Bearer {token}"}
+    ask_for = {"team_id": server.team(token), "message": "/long 60"}
+    sent = httpx.post(f"{server.url}/api/v1/tasks", json=ask_for, headers=headers).json()
+    url = f"{server.url}/api/v1/tasks/{sent['task_id']}/stream"
+    with ExitStack() as stack:  # each on a connection of its own
+        place = {"subtask_id": sent["assistant_subtask_id"]}
+        readers = [stack.enter_context(httpx.stream("GET", url, params=place, headers=headers)) for _ in range(8)]
+        texts = set()
+        for reader in readers:
+            chunks = [json.loads(line[6:]) for line in reader.iter_lines() if line.startswith("data: ")]
+            texts.add("".join(chunk.get("content", "") for chunk in chunks))
+            assert chunks[-1]["result"]["value"] in texts
+    assert len(texts) == 1
 
 
 def test_a_killed_worker_is_replaced_and_its_run_has_an_ending(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from websockets.sync.client import ClientConnection
 
 from tests.e2e.serving import Server, serving, until
 from tests.e2e.test_workers import ask, opened, owner_of, settings
-from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
+from tests.fanout.redis_server import RedisServer, serve
 
 AWAY = float(os.environ.get("WEGENT_TEST_AWAY", "2"))
 RATE = 50
@@ -29,11 +28,7 @@ RATE = 50
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as found:
-            yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
+    yield from serve()
 
 
 @pytest.fixture

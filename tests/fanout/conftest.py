@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
+from tests.fanout.redis_server import RedisServer, serve
 
 pytest.register_assert_rewrite(
     "wegent.testing.fanout_contract",
@@ -24,11 +23,3 @@ def shared_redis() -> Iterator[RedisServer]:
 def redis_server() -> Iterator[RedisServer]:
     """One that may be stopped, hung and emptied."""
     yield from serve()
-
-
-def serve() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as server:
-            yield server
-    except Missing as missing:
-        pytest.skip(str(missing))

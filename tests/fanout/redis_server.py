@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import pytest
 import redis
 import trio
 from attrs import evolve
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.storage.databases import Database, program
+from tests.storage.databases import Database, Missing, program, running
 from wegent.fanout.redis.link import Link
 from wegent.fanout.redis.log_scripts import SCRIPTS
 from wegent.fanout.redis.opening import Limits
@@ -84,6 +86,15 @@ class RedisServer(Database):
     def restart(self) -> None:
         self.stop(signal.SIGTERM)
         self.start()
+
+
+def serve() -> Iterator[RedisServer]:
+    """For a fixture: one of its own, or the test is skipped."""
+    try:
+        with running(RedisServer) as server:
+            yield server
+    except Missing as missing:
+        pytest.skip(str(missing))
 
 
 def link_to(server: RedisServer, **limits: Any) -> Link:

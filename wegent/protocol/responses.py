@@ -68,6 +68,9 @@ class ResponseRequest:
     store: bool | None = None
     metadata: dict[str, Any] | None = field(default=None, validator=JSON)
     tools: tuple[dict[str, Any], ...] | None = field(default=None, validator=AtMost())
+    text: dict[str, Any] | None = field(default=None, validator=JSON)
+    conversation: Any = field(default=None, validator=JSON)
+    prompt: Any = field(default=None, validator=JSON)
 
     @input.validator  # noqa: A003 - the field's name is given
     def _check_input(self, attribute: Any, value: Any) -> None:

@@ -44,7 +44,7 @@ class Followers:
             NotFound, AccessDenied: there is no such task or run, or it is not theirs.
             Overloaded, ShuttingDown: not now.
         """
-        listener = Listener(self._limits)
+        listener = Listener(task_room(what.task_id), self._limits)
 
         async def known(_: Any) -> Principal:
             return principal
@@ -74,10 +74,6 @@ class Followers:
             task_id=what.task_id, subtask_id=subtask_id, attempt=position.attempt or None, offset=position.offset
         )
         await self._joining.resume(listener.session, asked, lambda _: listener.begin(subtask_id))  # type: ignore[arg-type]
-
-    def in_room(self, listener: Listener, task_id: int) -> bool:
-        """Whether the listener has not been put out of the task."""
-        return listener.session is not None and task_room(task_id) in listener.session.rooms
 
     def close(self, listener: Listener) -> None:
         """Let go. Plain; a second time it does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import trio
 from attrs import frozen
 
 from wegent.codec import encode
-from wegent.core.closing import SLOW, Close
+from wegent.core.closing import FORBIDDEN, SLOW, Close
 from wegent.core.outbox import NOT, Drain, Outbox, OutboxLimits
 from wegent.core.ports.wire import Wire
 from wegent.core.sessions import Connection, Session
@@ -71,19 +72,21 @@ class ServerSent:
 class Listener(Connection, Drain):
     """The connection of one who follows one run. It reads nothing, so nothing runs for it.
 
-    `subtask_id` is the run, None until it is known: then the first that starts.
+    `room` is the task's, which they may be put out of; `subtask_id` is the run, None until it is known: then the first
+    that starts.
     """
 
     transport = "sse"
 
-    def __init__(self, limits: OutboxLimits) -> None:
+    def __init__(self, room: str, limits: OutboxLimits) -> None:
+        self._room = room
         self.outbox = Outbox(WIRE, limits, lambda: self.close(SLOW))
         self.outbox.attach(self)
         self.subtask_id: int | None = None
         self.session: Session | None = None
         self.closed = False
         self._arrived = trio.Event()
-        self._ready: list[ServerSent] = []
+        self._ready: deque[ServerSent] = deque()
 
     def begin(self, subtask_id: int) -> None:
         """Follow this run from here: what was queued before is about something else, or will come again."""
@@ -92,7 +95,10 @@ class Listener(Connection, Drain):
         self.outbox.clear()
 
     async def next(self, patience: float) -> ServerSent | None:
-        """The next event of the run; None after `patience` seconds without one, or once the connection is closed."""
+        """The next event of the run; None after `patience` seconds without one, or once the connection is closed.
+
+        In silence it is closed if its user has been put out of the task: nothing more would come.
+        """
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(patience):
             while not self._ready:
@@ -102,7 +108,11 @@ class Listener(Connection, Drain):
                         return None
                     self._arrived = trio.Event()
                     await self._arrived.wait()
-        return self._ready.pop(0) if self._ready else None
+        if self._ready:
+            return self._ready.popleft()
+        if not self.closed and self.session is not None and self._room not in self.session.rooms:
+            self.close(FORBIDDEN)
+        return None
 
     def _take(self) -> None:
         self.outbox.scheduled = NOT

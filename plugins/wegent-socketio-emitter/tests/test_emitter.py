@@ -14,19 +14,14 @@ import socketio
 from wegent_socketio_emitter.messages import Emit, NotUnderstood, read
 
 from tests.e2e.serving import Server, serving, until
-from tests.fanout.redis_server import RedisServer
-from tests.storage.databases import Missing, running
+from tests.fanout.redis_server import RedisServer, serve
 
 SOURCE = Path(__file__).parents[1] / "src"
 
 
 @pytest.fixture(scope="module")
 def redis_server() -> Iterator[RedisServer]:
-    try:
-        with running(RedisServer) as found:
-            yield found
-    except Missing as missing:
-        pytest.skip(str(missing))
+    yield from serve()
 
 
 @pytest.fixture(scope="module")

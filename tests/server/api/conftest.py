@@ -111,6 +111,7 @@ class Scene:
     auth: TokenAuth
     clock: SetClock
     signer: Signer
+    followers: Followers
     health: Health
     registry: Registry
     heard: Heard
@@ -221,6 +222,7 @@ async def make_scene(config: AppConfig | None = None, api: ApiConfig | None = No
         auth=auth,
         clock=clock,
         signer=signer,
+        followers=followers,
         health=health,
         registry=registry,
         heard=heard,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from quart import Blueprint
-from quart.wrappers.response import ResponseBody
 from quart_trio.wrappers import TrioResponse
 
 from wegent.codec import decode, encode
@@ -22,23 +20,31 @@ from wegent.protocol.kinds import Kind
 from wegent.protocol.limits import MAX_ID
 from wegent.protocol.responses import InputMessage, ResponseRequest, response_id
 from wegent.server.access import readable_task, visible_answer
+from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, principal, protect, read_body, reply
-from wegent.server.api.describing import Free, Media, describes
+from wegent.server.api.describing import Free, describes, flag
 from wegent.server.api.errors import headers_of
+from wegent.server.api.event_stream import EVENT_STREAM, KEEP_ALIVE, event_stream
 from wegent.server.api.kinds import named_kind
-from wegent.server.api.pacing import abort_request, at_request_end
-from wegent.server.api.stream import KEEP_ALIVE, STALLED
+from wegent.server.api.pacing import at_request_end
 from wegent.server.following import Followed, Followers
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask
 from wegent.server.responses import ResponseEvents, response_object
 from wegent.server.sending import Sending
-from wegent.server.sse import Listener
+from wegent.server.sse import Listener, ServerSent
 from wegent.server.stopping import Cancelling
 
 RESPONSE = Free("OpenAI's object of type response; their document describes it")
 _ID = re.compile(r"resp_([1-9][0-9]{0,15})")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class Unfinished(Overloaded):
+    """The message was sent, but its answer can't be given here. OpenAI's clients would send it again at a 503."""
+
+    def __init__(self, subtask_id: int) -> None:
+        super().__init__(f"the answer goes on without this connection; retrieve {response_id(subtask_id)}")
 
 
 class ResponseCalls:
@@ -50,26 +56,29 @@ class ResponseCalls:
         self._cancelling = cancelling
         self._followers = followers
 
-    async def create(self, who: Principal, asked: ResponseRequest) -> tuple[Subtask, str]:
-        """Send it; the row of the answer, and the team as it is called here."""
+    async def send(self, who: Principal, asked: ResponseRequest) -> int:
+        """Send it; the run that answers."""
         _refuse_what_is_not_there(asked)
-        team_id, model, task_id = await self._store.read(lambda unit: _place(unit, who, asked))
+        team_id, task_id = await self._store.read(lambda unit: _place(unit, who, asked))
         acks: list[ChatSendAck] = []
         await self._sending.send(who, _message(asked, team_id, task_id), ack=acks.append)
         answer = acks[0].assistant_subtask_id
         if answer is None:
             message = "nobody answers there: in a group chat the message has to mention the team"
             raise Conflict(message)
-        return (await self._store.read(lambda unit: _readable(unit, who, answer)))[0], model
+        return answer
+
+    async def find(self, who: Principal, subtask_id: int) -> tuple[Subtask, str]:
+        """The row of an answer, and the team as it is called here."""
+        return await self._store.read(lambda unit: _readable(unit, who, subtask_id))
 
     async def retrieve(self, who: Principal, subtask_id: int) -> dict[str, Any]:
         """The response as it is now."""
-        row, model = await self._store.read(lambda unit: _readable(unit, who, subtask_id))
-        return response_object(row, model)
+        return response_object(*await self.find(who, subtask_id))
 
     async def cancel(self, who: Principal, subtask_id: int) -> dict[str, Any]:
         """Ask it to end."""
-        await self._store.read(lambda unit: _readable(unit, who, subtask_id))
+        await self.find(who, subtask_id)
         await self._cancelling.cancel(who, subtask_id, ack=lambda _: None)
         return await self.retrieve(who, subtask_id)
 
@@ -83,14 +92,13 @@ class ResponseCalls:
         """Return once a run has ended.
 
         Raises:
-            Overloaded: the server stops, or the caller has lost their place, before that.
+            Unfinished: the server stops, or the caller has lost their place, before that.
         """
         listener = await self.listen(who, row)
         try:
             while (found := await listener.next(KEEP_ALIVE)) is None or not found.last:
                 if found is None and listener.closed:
-                    message = f"the answer goes on without this connection; retrieve {response_id(row.id)}"
-                    raise Overloaded(message)
+                    raise Unfinished(row.id)
         finally:
             self._followers.close(listener)
 
@@ -105,27 +113,30 @@ def responses_blueprint(calls: ResponseCalls, timers: Timers, auth: Auth) -> Blu
     @describes(
         "Ask a team, as OpenAI's Responses API does",
         takes=ResponseRequest,
-        answers={200: (RESPONSE, Media("text/event-stream", {"type": "string"}))},
+        answers={200: (RESPONSE, EVENT_STREAM)},
     )
     async def create() -> TrioResponse:
         who, asked = principal(), await read_body(ResponseRequest)
-        row, model = await calls.create(who, asked)
-        more = {
-            "instructions": asked.instructions,
-            "metadata": asked.metadata or {},
-            "previous_response_id": asked.previous_response_id,
-        }
-        if asked.stream:
-            events = ResponseEvents(row, model, **more)
-            return _streamed(EventStream(timers, await calls.listen(who, row), events))
-        if not asked.background:
-            await calls.until_ended(who, row)
-        return reply({**await calls.retrieve(who, row.id), **more})
+        subtask_id = await calls.send(who, asked)
+        try:
+            return await _answer(calls, timers, who, asked, subtask_id)
+        except WegentError as error:
+            if error.status < 500:
+                raise
+            raise Unfinished(subtask_id) from error
 
     @blueprint.get("/<response_id>")
-    @describes("A response as it is now", answers=RESPONSE)
+    @describes(
+        "A response as it is now, or followed from its beginning",
+        answers={200: (RESPONSE, EVENT_STREAM)},
+        query=(flag("stream", "follow it"),),
+    )
     async def retrieve(response_id: str) -> TrioResponse:
-        return reply(await calls.retrieve(principal(), _subtask(response_id)))
+        who, subtask_id = principal(), _subtask(response_id)
+        if not query.flag("stream"):
+            return reply(await calls.retrieve(who, subtask_id))
+        row, model = await calls.find(who, subtask_id)
+        return await _followed(calls, timers, who, row, ResponseEvents(row, model))
 
     @blueprint.post("/<response_id>/cancel")
     @describes("Ask a response to end", answers=RESPONSE)
@@ -135,32 +146,32 @@ def responses_blueprint(calls: ResponseCalls, timers: Timers, auth: Auth) -> Blu
     return blueprint
 
 
-class EventStream(ResponseBody):
-    """A response's events as server-sent events, until the run or the connection ends."""
+async def _answer(
+    calls: ResponseCalls, timers: Timers, who: Principal, asked: ResponseRequest, subtask_id: int
+) -> TrioResponse:
+    """The answer to what has been sent: as it comes, once it is whole, or as far as it is."""
+    row, model = await calls.find(who, subtask_id)
+    more = {
+        "instructions": asked.instructions,
+        "metadata": asked.metadata or {},
+        "previous_response_id": asked.previous_response_id,
+    }
+    if asked.stream:
+        return await _followed(calls, timers, who, row, ResponseEvents(row, model, **more))
+    if not asked.background:
+        await calls.until_ended(who, row)
+    return reply({**await calls.retrieve(who, subtask_id), **more})
 
-    def __init__(self, timers: Timers, listener: Listener, events: ResponseEvents) -> None:
-        self._timers = timers
-        self._listener = listener
-        self._events = events
-        self._abort = abort_request()
 
-    async def __aenter__(self) -> AsyncIterable[bytes]:
-        return self._lines()
+async def _followed(
+    calls: ResponseCalls, timers: Timers, who: Principal, row: Subtask, events: ResponseEvents
+) -> TrioResponse:
+    listener = await calls.listen(who, row)
+    return event_stream(timers, listener, _spelled(list(events.begin())), partial(_spell, events))
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """What was opened is let go of at the request's end."""
 
-    async def _lines(self) -> AsyncIterator[bytes]:
-        yield _spelled(list(self._events.begin()))
-        while not self._events.over:
-            found = await self._listener.next(KEEP_ALIVE)
-            if found is None and self._listener.closed:
-                return
-            stalled = self._timers.after(STALLED, self._abort)
-            yield b":\n\n" if found is None else _spelled(list(self._events.take(found.event, _data(found.data))))
-            stalled.cancel()
+def _spell(events: ResponseEvents, found: ServerSent) -> tuple[bytes, bool]:
+    return _spelled(list(events.take(found.event, _data(found.data)))), events.over
 
 
 def _spelled(events: Sequence[dict[str, Any]]) -> bytes:
@@ -172,46 +183,45 @@ def _data(spelled: bytes) -> dict[str, Any]:
     return found
 
 
-def _streamed(body: ResponseBody) -> TrioResponse:
-    response = TrioResponse(b"", content_type="text/event-stream; charset=utf-8")
-    response.response = body
-    response.timeout = None
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    response.headers.pop("Content-Length", None)
-    return response
-
-
 async def _answer_error(error: WegentError) -> TrioResponse:
     """An error in OpenAI's form, so that its clients raise what fits."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     told = {"message": error.sentence, "type": kind, "param": None, "code": error.code.lower()}
-    return headers_of(error, reply({"error": told, "code": error.code}, error.status))
+    response = headers_of(error, reply({"error": told, "code": error.code}, error.status))
+    if isinstance(error, Unfinished):
+        response.headers["X-Should-Retry"] = "false"
+        response.headers.pop("Retry-After", None)
+    return response
 
 
 def _refuse_what_is_not_there(asked: ResponseRequest) -> None:
-    if asked.tools:
-        message = "`tools`: a team brings its own tools, and takes none from a request"
-        raise InvalidPayload(message)
-    if asked.store is False:
-        message = "`store`: every response is a message of a task and is kept; delete the task to be rid of it"
-        raise InvalidPayload(message)
-    if asked.stream and asked.background:
-        message = "`background`: either that or `stream`; a response can be followed at /tasks/{id}/stream too"
-        raise InvalidPayload(message)
+    form = (asked.text or {}).get("format") or {"type": "text"}
+    missing = {
+        "tools": (asked.tools, "a team brings its own tools, and takes none from a request"),
+        "store": (asked.store is False, "every response is a message of a task and is kept; delete the task instead"),
+        "background": (
+            asked.stream and asked.background,
+            "either that or `stream`; GET /responses/{id}?stream=true follows a response",
+        ),
+        "text.format": (form != {"type": "text"}, "a team answers with text; ask for another form in the message"),
+        "conversation": (asked.conversation is not None, "go on with `previous_response_id`"),
+        "prompt": (asked.prompt is not None, "there are no stored prompts; send `instructions`"),
+    }
+    for name, (given, why) in missing.items():
+        if given:
+            message = f"`{name}`: {why}"
+            raise InvalidPayload(message)
 
 
-def _place(unit: Unit, who: Principal, asked: ResponseRequest) -> tuple[int, str, int | None]:
-    """The team that is asked, its name here, and the task that goes on."""
+def _place(unit: Unit, who: Principal, asked: ResponseRequest) -> tuple[int, int | None]:
+    """The team that is asked, and the task that goes on."""
     namespace, mark, name = asked.model.partition("#")
     if not mark:
         namespace, name = "default", asked.model
     team = named_kind(unit, who, Kind.TEAM, None, namespace, name)
-    task_id = None
-    if asked.previous_response_id is not None:
-        row, _ = _readable(unit, who, _subtask(asked.previous_response_id))
-        task_id = row.task_id
-    return team.id, f"{team.namespace}#{team.name}", task_id
+    if asked.previous_response_id is None:
+        return team.id, None
+    return team.id, _readable(unit, who, _subtask(asked.previous_response_id))[0].task_id
 
 
 def _message(asked: ResponseRequest, team_id: int, task_id: int | None) -> ChatSend:

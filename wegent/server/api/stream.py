@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
-from types import TracebackType
 
 from quart import Blueprint, request
-from quart.wrappers.response import ResponseBody
 from quart_trio.wrappers import TrioResponse
 
 from wegent.core.errors import InvalidPayload
@@ -18,15 +15,12 @@ from wegent.core.timers import Timers
 from wegent.protocol.limits import MAX_ID
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect
-from wegent.server.api.describing import Media, Query, describes, whole
-from wegent.server.api.pacing import abort_request, at_request_end
+from wegent.server.api.describing import Query, describes, whole
+from wegent.server.api.event_stream import EVENT_STREAM, event_stream
+from wegent.server.api.pacing import at_request_end
 from wegent.server.following import Followed, Followers
-from wegent.server.sse import Listener
+from wegent.server.sse import ServerSent
 
-KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment is sent."""
-STALLED = 60.0
-"""Seconds for which one event may not be taken before the connection is given up."""
 PLACE = (
     whole("subtask_id"),
     whole("attempt"),
@@ -42,51 +36,17 @@ def stream_blueprint(followers: Followers, timers: Timers, auth: Auth) -> Bluepr
     protect(blueprint, auth)
 
     @blueprint.get("/<task_id>/stream")
-    @describes("A run's events as they come", answers=Media("text/event-stream", {"type": "string"}), query=PLACE)
+    @describes("A run's events as they come", answers=EVENT_STREAM, query=PLACE)
     async def stream(task_id: str) -> TrioResponse:
-        asked = path_id(task_id, "task")
-        listener = await followers.open(principal(), Followed(asked, _position()))
+        listener = await followers.open(principal(), Followed(path_id(task_id, "task"), _position()))
         at_request_end(partial(followers.close, listener))  # the answer may never be begun
-        response = TrioResponse(b"", content_type="text/event-stream; charset=utf-8")
-        response.response = Events(followers, timers, listener, asked)
-        response.timeout = None
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
-        response.headers.pop("Content-Length", None)
-        return response
+        return event_stream(timers, listener, b": the events of one run\n\n", _spell)
 
     return blueprint
 
 
-class Events(ResponseBody):
-    """The events, until the run or the connection ends."""
-
-    def __init__(self, followers: Followers, timers: Timers, listener: Listener, task_id: int) -> None:
-        self._followers = followers
-        self._timers = timers
-        self._listener = listener
-        self._task_id = task_id
-        self._abort = abort_request()
-
-    async def __aenter__(self) -> AsyncIterable[bytes]:
-        return self._events()
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._followers.close(self._listener)
-
-    async def _events(self) -> AsyncIterator[bytes]:
-        yield b": the events of one run\n\n"
-        while True:
-            found = await self._listener.next(KEEP_ALIVE)
-            if found is None and (self._listener.closed or not self._followers.in_room(self._listener, self._task_id)):
-                return
-            stalled = self._timers.after(STALLED, self._abort)
-            yield b":\n\n" if found is None else found.data
-            stalled.cancel()
-            if found is not None and found.last:
-                return
+def _spell(found: ServerSent) -> tuple[bytes, bool]:
+    return found.data, found.last
 
 
 def _position() -> Position | None:
