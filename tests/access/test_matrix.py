@@ -63,6 +63,7 @@ BODIES: dict[str, Bodies] = {
         {**{k: v for k, v in scene.lease.items() if k != "task_id"}, "events": [], "status": "COMPLETED"}
     ],
     "POST /tasks/{task_id}/subtasks/{subtask_id}/edit": lambda scene, ids: [{"message": "hi"}],
+    "POST /tasks/{task_id}/app": lambda scene, ids: [{"name": "x", "address": "x:1", "previewUrl": "http://x:1/"}],
     "POST /tasks/{task_id}/group-chat": lambda scene, ids: [{"members": [{"user_name": "bob"}]}],
     "POST /tasks/{task_id}/members": lambda scene, ids: [{"user_name": "bob"}],
     "POST /tasks/{task_id}/leave": lambda scene, ids: [None],
@@ -147,15 +148,21 @@ def pointless(actor: Actor, method: str, path: str) -> bool:
     )
 
 
+OF_RUNS = {
+    "/tasks/{task_id}/subtasks": "a run reads its own task",
+    "/tasks/{task_id}/app": "a run gives its own task something to look at",
+}
+
+
 def allowed(scene: Scene, actor: Actor, method: str, path: str, filled: str) -> str:
     """Why a call that names what is hers may succeed; empty: it may not."""
     if path in LISTS and method == "GET":
         return "it tells of what is one's own"
     if path == "/tasks/fetch":
         return "a host of other targets gets nothing"
-    if (method, path) == ("GET", "/tasks/{task_id}/subtasks") and actor.name == "ada's other run":
+    if path in OF_RUNS and actor.name == "ada's other run":
         run = next(row for row in scene.rows if row.status == "RUNNING" and row.target == "chat_shell")
-        return "a run reads its own task" if filled == f"/tasks/{run.task_id}/subtasks" else ""
+        return OF_RUNS[path] if filled == path.format(task_id=run.task_id) else ""
     return ""
 
 
@@ -177,9 +184,9 @@ async def test_no_call_gives_anybody_what_is_hers(scene: Scene) -> None:
             told = f"{answer.text} {dict(answer.headers)}"
             refused = answer.code in REFUSED or (path == "/kinds/apply" and "no Ghost" in answer.text)
             changed = scene.dump() != before
-            mine = why == "a run reads its own task"
+            mine, wrote = why in OF_RUNS.values(), why == OF_RUNS["/tasks/{task_id}/app"]
             leaks = scene.leaks(asked, told) - (lent if actor.name == "bob" else set())
-            if (not why and not refused) or (leaks and not mine) or changed:
+            if (not why and not refused) or (leaks and not mine) or changed != wrote:
                 wrong.append((actor.name, method, filled, body, answer.status, answer.text[:200], leaks, changed))
             if changed:
                 await settled()

@@ -115,6 +115,8 @@ def tasks(story: Story) -> None:
     assert len(rest("GET", f"{path}/members")["items"]) == 2
     rest("DELETE", f"{path}/members/{member['user_id']}")
     bob.lose()
+    assert rest("POST", f"{path}/app", APP)["app"] == APP
+    assert rest("GET", path)["app"] == APP
     slow = rest("POST", "/tasks", {"team_id": story.team, "message": "/slow"})
     rest("POST", f"/tasks/{slow['task_id']}/cancel", {})
     rest("DELETE", f"/tasks/{slow['task_id']}")

@@ -135,7 +135,6 @@ ELSEWHERE = {
 }
 """Losses that need more than one server to be seen; their tests have stock clients of their own."""
 NOT_YET = {
-    "rest POST /tasks/{task_id}/app": "an app is told of by the run that serves it",
     "shell sources.update": "no engine names its sources",
 }
 """What the protocol has and this server does not."""

@@ -52,6 +52,18 @@ def owned_task(unit: Unit, principal: Principal, task_id: int) -> Task:
     return task
 
 
+def presentable_task(unit: Unit, principal: Principal, task_id: int) -> Task:
+    """The task, if the principal may say what is to be looked at in it: its owner, and its runs.
+
+    Raises:
+        NotFound: there is none, or it is deleted.
+        AccessDenied: it is somebody else's, also where the principal is a member.
+    """
+    if principal.scope == Scope.RUN:
+        return task_with_rows(unit, principal, task_id)
+    return owned_task(unit, principal, task_id)
+
+
 def task_with_rows(unit: Unit, principal: Principal, task_id: int) -> Task:
     """The task, if the principal may read its rows: a run its own task's, an executor host those that it runs.
 

@@ -1,4 +1,4 @@
-"""A task gets another title, is deleted, is marked as read (protocol §10)."""
+"""A task gets another title or an app to look at, is deleted, is marked as read (protocol §10)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from attrs import frozen
 
 from wegent.core.clock import Clock
 from wegent.core.model import Ending, EndingStatus, Principal
+from wegent.protocol.blocks import App
 from wegent.protocol.groups import MarkReadReply
-from wegent.server.access import owned_task, readable_task
+from wegent.protocol.shape import to_wire
+from wegent.server.access import owned_task, presentable_task, readable_task
 from wegent.server.ending import end_row, saved_snapshot
 from wegent.server.evicting import Evictions
 from wegent.server.members import keep_owner
@@ -65,6 +67,23 @@ class Changing:
 
         changed = await self._store.write(work)
         self._updates.titled(changed)
+        self._teller.status(changed)
+        return changed.task
+
+    async def show(self, principal: Principal, task_id: int, app: App) -> Task:
+        """Give the task something to look at, in place of what it had; the task as it is then.
+
+        Raises:
+            NotFound, AccessDenied: it is not the principal's own, nor that of the run whose token this is.
+        """
+
+        def work(unit: Unit) -> TaskView:
+            presentable_task(unit, principal, task_id)
+            touched = unit.touch(task_id)
+            return settle(unit, unit.update_task(task_id, app={**to_wire(app), "revision": touched.revision}))
+
+        changed = await self._store.write(work)
+        self._teller.shown(changed.task)
         self._teller.status(changed)
         return changed.task
 

@@ -14,7 +14,7 @@ from wegent.server import payloads
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Subtask
 from wegent.server.status import is_terminal
-from wegent.server.telling import CHAT, About, ending_told, message_told, start_told
+from wegent.server.telling import CHAT, About, app_told, ending_told, message_told, start_told
 
 NEWEST = 100
 """Rows that are looked at where nothing is known yet."""
@@ -56,6 +56,8 @@ def _changes(unit: Unit, task_id: int, after: int | None) -> Changes:
         found = unit.subtasks(task_id, after_revision=after, limit=MOST)
     rows = {row.id: row for row in (*found, *unit.unfinished(task_id)) if not row.deleted}
     changes = [_change(row) for row in rows.values()]
+    if (app := app_told(task)) is not None and app["revision"] > (after or 0):
+        changes.append(Change(app["row"], app["revision"], rest=_told(app)))
     return Changes(task.revision, tuple(sorted(changes, key=lambda change: change.revision)))
 
 

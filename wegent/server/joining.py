@@ -19,12 +19,13 @@ from wegent.core.sessions import Session
 from wegent.core.streams import Streams
 from wegent.core.text import weight
 from wegent.protocol.chat import ChatResume, ChatResumeAck
+from wegent.protocol.events import TASK_APP_UPDATE
 from wegent.protocol.status import Role, Status
 from wegent.protocol.tasks import HistorySync, HistorySyncAck, Streaming, TaskJoin, TaskJoinAck
 from wegent.server import payloads
 from wegent.server.access import readable_task
 from wegent.server.ports.store import Store, Unit
-from wegent.server.records import Subtask
+from wegent.server.records import Subtask, Task
 from wegent.server.status import is_terminal
 from wegent.server.telling import CHAT, task_room
 
@@ -43,6 +44,7 @@ class View:
     rows: list[Subtask]
     has_more: bool
     active: Subtask | None
+    task: Task
 
 
 class Joining:
@@ -64,7 +66,9 @@ class Joining:
         with self._rooms.join(session, task_room(payload.task_id)) as joining:
             view = await self._read(joining, read, lambda view: view.revision)
             ack(self._ack(view))
-            joining.complete(view.revision, running=None if view.active is None else _stream(view.active))
+            app = payloads.app_update(view.task)
+            first = () if app is None else (Emission(CHAT, TASK_APP_UPDATE, app),)
+            joining.complete(view.revision, first, running=None if view.active is None else _stream(view.active))
 
     async def _follow(self, principal: Principal, task_id: int) -> None:
         """Hear what other workers tell of the task before its rows are read, if it is open to who asks."""
@@ -174,14 +178,14 @@ def _view(unit: Unit, principal: Principal, payload: TaskJoin) -> View:
     active = next((row for row in unit.unfinished(task.id) if Status(row.status).active), None)
     if payload.after_revision is not None:
         rows = unit.subtasks(task.id, after_revision=payload.after_revision, limit=10_000)
-        return View(task.revision, rows, has_more=False, active=active)
+        return View(task.revision, rows, has_more=False, active=active, task=task)
     if payload.after_message_id is not None:
         rows, more = _after_message(unit, task.id, payload.after_message_id, payload.limit)
     else:
         rows = unit.subtasks(task.id, limit=payload.limit + 1, newest=True)
         more = len(rows) > payload.limit
         rows = rows[1:] if more else rows
-    return View(task.revision, rows, more, active)
+    return View(task.revision, rows, more, active, task)
 
 
 def _after_message(unit: Unit, task_id: int, after: int, limit: int) -> tuple[list[Subtask], bool]:

@@ -23,6 +23,7 @@ from wegent.protocol.tasks import (
     Row,
     Streaming,
     StreamValues,
+    TaskAppUpdate,
     TaskCreated,
     TaskStatus,
 )
@@ -70,6 +71,17 @@ def app_of(values: Iterable[Mapping[str, Any]]) -> App | None:
             except CodecError as error:
                 log.warning("an app is not shown: %s", error.sentence)
     return None
+
+
+def app_shown(task: Task) -> App | None:
+    """What is to be looked at in the task as a whole."""
+    return None if task.app is None else app_of([task.app])
+
+
+def app_update(task: Task) -> TaskAppUpdate | None:
+    """The same as an event."""
+    app = app_shown(task)
+    return None if app is None else TaskAppUpdate(task_id=task.id, app=app)
 
 
 def error_type_of(name: str) -> ErrorType:

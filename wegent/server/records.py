@@ -54,7 +54,10 @@ class Kind:
 
 @frozen
 class Task:
-    """A conversation. `revision` and `last_message_id` are the counters of protocol §1; `options` as first asked."""
+    """A conversation. `revision` and `last_message_id` are the counters of protocol §1; `options` as first asked.
+
+    `app`: what is to be looked at, as it was set for the task as a whole, and the `revision` of that.
+    """
 
     id: int
     owner_id: int
@@ -73,6 +76,7 @@ class Task:
     device_id: str | None = None
     deleted: bool = False
     options: Mapping[str, Any] = field(factory=dict)
+    app: Mapping[str, Any] | None = None
 
 
 @frozen

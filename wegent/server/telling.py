@@ -17,7 +17,7 @@ from wegent.core.told import Measure
 from wegent.protocol.events import TASK_APP_UPDATE
 from wegent.server import payloads
 from wegent.server.claiming import Claimed
-from wegent.server.records import Subtask
+from wegent.server.records import Subtask, Task
 from wegent.server.status import TaskView, is_terminal
 
 CHAT = "/chat"
@@ -100,6 +100,22 @@ def ending_told(row: Subtask) -> About:
     return {**_of_run(row), "event": event, "payload": payload, "ends": ending.status, "measure": measure}
 
 
+def app_told(task: Task) -> About | None:
+    """There is something to look at in a task; for those who order what is told, each is a row of its own."""
+    payload = payloads.app_update(task)
+    if payload is None or task.app is None:
+        return None
+    revision: int = task.app["revision"]
+    return {
+        "namespace": CHAT,
+        "name": task_room(task.id),
+        "event": TASK_APP_UPDATE,
+        "payload": payload,
+        "revision": revision,
+        "row": -revision,
+    }
+
+
 def _about(row: Subtask) -> About:
     return {
         "namespace": CHAT,
@@ -173,6 +189,11 @@ class Teller(RunListener):
         self._rooms.mark(CHAT, room, revision)
         for user_id in view.audience:
             self._rooms.emit(CHAT, user_room(user_id), "task:status", payload, behind=room, after=revision)
+
+    def shown(self, task: Task) -> None:
+        """There is something to look at."""
+        if (about := app_told(task)) is not None:
+            self._rooms.emit(**about)
 
     def created(self, view: TaskView) -> None:
         """A task is new to its owner."""

@@ -30,7 +30,7 @@ def stored(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields, checked, with what is JSON in a database made so here."""
     rules.check_texts(fields)
     kept = dict(fields)
-    for name in ("options", "result", "claims", "body"):
+    for name in ("app", "options", "result", "claims", "body"):
         if name in kept:
             kept[name] = plain(kept[name])
     for name in ("values", "contexts"):

@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from wegent.storage.rules import WIDTHS
-from wegent.storage.types import BigId, Json, JsonList, LongText, Moment
+from wegent.storage.types import BigId, Json, JsonList, LongText, MaybeJson, Moment
 
 Id = Annotated[int, mapped_column(BigId)]
 Key = Annotated[int, mapped_column(BigId, primary_key=True)]
@@ -99,6 +99,7 @@ class TaskRow(Base):
     title: Mapped[Lines]
     title_key: Mapped[Lines]
     options: Mapped[Object]
+    app: Mapped[Mapping[str, Any] | None] = mapped_column(MaybeJson)
 
 
 class SubtaskRow(Base):

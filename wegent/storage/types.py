@@ -85,6 +85,20 @@ class Json(TypeDecorator[Any]):
         return rules.load
 
 
+class MaybeJson(Json):
+    """The same, or nothing."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Nothing stays nothing."""
+        return lambda value: None if value is None else rules.dump(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """What was written, if it was."""
+        return lambda text: None if text is None else rules.load(text)
+
+
 class JsonList(Json):
     """The same, where rows hold a tuple."""
 

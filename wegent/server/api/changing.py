@@ -6,6 +6,8 @@ from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from wegent.core.ports.auth import Auth
+from wegent.protocol.auth import Scope
+from wegent.protocol.blocks import App
 from wegent.protocol.chat import ChatSendAck
 from wegent.protocol.groups import ChangeTask, EditMessage, MarkRead, MarkReadReply
 from wegent.protocol.tasks import Success
@@ -53,5 +55,19 @@ def changing_blueprint(auth: Auth, changing: Changing, editing: Editing) -> Blue
         acks: list[ChatSendAck] = []
         sent = await editing.edit(principal(), task, row, body, ack=acks.append)
         return reply(acks[0], 200 if sent.repeat else 201)
+
+    return blueprint
+
+
+def app_blueprint(auth: Auth, changing: Changing) -> Blueprint:
+    """`POST /tasks/{id}/app`, which the task's runs may call too."""
+    blueprint = Blueprint("app", __name__, url_prefix=f"{PREFIX}/tasks")
+    protect(blueprint, auth, (Scope.USER, Scope.RUN))
+
+    @blueprint.post("/<task_id>/app")
+    @describes("Give a task something to look at", takes=App, answers=TaskItem)
+    async def show(task_id: str) -> TrioResponse:
+        asked = path_id(task_id, "task")
+        return reply(task_item(await changing.show(principal(), asked, await read_body(App))))
 
     return blueprint

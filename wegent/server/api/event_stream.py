@@ -17,7 +17,14 @@ KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment is sent."""
 STALLED = 60.0
 """Seconds for which one event may not be taken before the connection is given up."""
-EVENT_STREAM = Media("text/event-stream", {"type": "string"})
+EVENT = {
+    "type": "object",
+    "description": "one event of the stream, by its fields",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["event", "data"],
+    "additionalProperties": False,
+}
+EVENT_STREAM = Media("text/event-stream", EVENT)
 
 Spell = Callable[[ServerSent], tuple[bytes, bool]]
 """What is sent for an event, and whether that is the last."""

@@ -19,7 +19,7 @@ from wegent.core.sessions import Sessions
 from wegent.core.timers import Timers
 from wegent.server.api.auth import auth_blueprint
 from wegent.server.api.blueprints import Blueprints
-from wegent.server.api.changing import changing_blueprint
+from wegent.server.api.changing import app_blueprint, changing_blueprint
 from wegent.server.api.devices import devices_blueprint
 from wegent.server.api.health import health_blueprint
 from wegent.server.api.hosts import hosts_blueprint
@@ -133,6 +133,7 @@ def api_routes(deps: Deps, followers: Followers, config: ApiConfig) -> Routes:
             tasks_blueprint(store, auth, deps.one(Sending), deps.one(Cancelling)),
             rows_blueprint(store, auth),
             changing_blueprint(auth, deps.one(Changing), deps.one(Editing)),
+            app_blueprint(auth, deps.one(Changing)),
             stream_blueprint(followers, deps.one(Timers), auth),
             responses_blueprint(responses, deps.one(Timers), auth),
             members_blueprint(auth, deps.one(Members)),

@@ -14,6 +14,7 @@ from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
 from wegent.core.ports.auth import Auth
 from wegent.protocol.auth import Scope
+from wegent.protocol.blocks import App
 from wegent.protocol.chat import ChatCancelAck, ChatSend, ChatSendAck
 from wegent.protocol.fields import ID
 from wegent.protocol.shape import to_wire
@@ -24,6 +25,7 @@ from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, body_as, path_id, principal, protect, read_body, read_object, reply
 from wegent.server.api.describing import Items, describes, paged, text, whole, word
 from wegent.server.api.rows import RowsAsked, RowsPage, read_rows
+from wegent.server.payloads import app_shown
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Task
 from wegent.server.sending import Sending
@@ -56,6 +58,7 @@ class TaskItem:
     is_group_chat: bool
     task_type: str
     device_id: str | None = None
+    app: App | None = None
     unread: int | None = None
     created_at: datetime
     updated_at: datetime
@@ -106,6 +109,7 @@ def task_item(task: Task, unread: int | None = None) -> TaskItem:
         is_group_chat=task.is_group_chat,
         task_type=task.task_type,
         device_id=task.device_id,
+        app=app_shown(task),
         unread=unread,
         created_at=task.created_at,
         updated_at=task.updated_at,
