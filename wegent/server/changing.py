@@ -10,6 +10,7 @@ from wegent.protocol.blocks import App
 from wegent.protocol.groups import MarkReadReply
 from wegent.protocol.shape import to_wire
 from wegent.server.access import owned_task, presentable_task, readable_task
+from wegent.server.conditions import Condition, anything
 from wegent.server.ending import end_row, saved_snapshot
 from wegent.server.evicting import Evictions
 from wegent.server.members import keep_owner
@@ -53,16 +54,20 @@ class Changing:
         self._evictions = evictions
         self._stop = stop
 
-    async def rename(self, principal: Principal, task_id: int, title: str) -> Task:
+    async def rename(
+        self, principal: Principal, task_id: int, title: str, condition: Condition[Task] = anything
+    ) -> Task:
         """Give the task another title; the task as it is then.
 
         Raises:
             NotFound, AccessDenied: it is not the principal's own.
+
+        And what `condition` raises.
         """
 
         def work(unit: Unit) -> TaskView:
             owned_task(unit, principal, task_id)
-            unit.touch(task_id)
+            condition(unit.touch(task_id))
             return settle(unit, unit.update_task(task_id, title=title))
 
         changed = await self._store.write(work)
@@ -87,13 +92,15 @@ class Changing:
         self._teller.status(changed)
         return changed.task
 
-    async def delete(self, principal: Principal, task_id: int) -> None:
+    async def delete(self, principal: Principal, task_id: int, condition: Condition[Task] = anything) -> None:
         """End the task's runs as CANCELLED, put everybody out of its room, and have nobody find it any more.
 
         Raises:
             NotFound, AccessDenied: it is not the principal's own.
+
+        And what `condition` raises.
         """
-        deleted = await self._store.write(lambda unit: self._delete(unit, principal, task_id))
+        deleted = await self._store.write(lambda unit: self._delete(unit, principal, task_id, condition))
         self._teller.stopped(deleted.ended, deleted.view)
         for user_id in deleted.view.audience:
             self._evictions.evict(task_id, user_id)
@@ -101,9 +108,10 @@ class Changing:
         for row in deleted.ended:
             self._stop(row.id, row.attempt)
 
-    def _delete(self, unit: Unit, principal: Principal, task_id: int) -> _Deleted:
+    def _delete(self, unit: Unit, principal: Principal, task_id: int, condition: Condition[Task]) -> _Deleted:
         owned_task(unit, principal, task_id)
         task, now = unit.touch(task_id), self._clock.now()
+        condition(task)
         ended = tuple(
             end_row(unit, row, Ending(EndingStatus.CANCELLED), saved_snapshot(unit, row), now=now, task=task)
             for row in unit.unfinished(task_id)

@@ -21,6 +21,7 @@ from wegent.core.model import Principal
 from wegent.protocol.chat import ChatSend
 from wegent.protocol.executions import ExecutionRequest
 from wegent.protocol.status import TaskType
+from wegent.server.conditions import Condition, anything
 from wegent.server.execution_view import EXECUTION, ExecutionTeller, ExecutionView, view_of
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import Execution, Subtask
@@ -83,30 +84,42 @@ class Executions:
 
         return self._changed(await self._store.write(work))
 
-    async def change(self, principal: Principal, execution_id: int, asked: ExecutionRequest) -> ExecutionView:
+    async def change(
+        self,
+        principal: Principal,
+        execution_id: int,
+        asked: ExecutionRequest,
+        condition: Condition[Execution] = anything,
+    ) -> ExecutionView:
         """Replace what one that still has a time ahead does, and when.
 
         Raises:
             NotFound: it is not the principal's.
             Conflict: its time has come.
+
+        And what `condition` raises.
         """
         next_at = self._first(asked)
 
         def work(unit: Unit) -> ExecutionView:
-            row = own(unit, principal, execution_id)
+            row = _held(unit, principal, execution_id)
+            condition(row)
             team_of(unit, principal, asked.team_id)
-            changes = {**_fields(asked), "next_at": next_at, "failed": None}
-            changed = None if row.next_at is None else unit.take_execution(row.id, row.next_at, **changes)
-            if changed is None:
+            if row.next_at is None:
                 message = f"execution {execution_id} has run, or runs just now; make a new one"
                 raise Conflict(message)
-            return view_of(unit, changed)
+            return view_of(unit, unit.update_execution(row.id, **_fields(asked), next_at=next_at, failed=None))
 
         return self._changed(await self._store.write(work))
 
-    async def delete(self, principal: Principal, execution_id: int) -> None:
-        """Forget it; the tasks that it has made stay, and go on."""
-        await self._store.write(lambda unit: unit.delete_execution(own(unit, principal, execution_id).id))
+    async def delete(self, principal: Principal, execution_id: int, condition: Condition[Execution] = anything) -> None:
+        """Forget it; the tasks that it has made stay, and go on. Raises as `change`."""
+
+        def work(unit: Unit) -> None:
+            condition(_held(unit, principal, execution_id))
+            unit.delete_execution(execution_id)
+
+        await self._store.write(work)
 
     async def get(self, principal: Principal, execution_id: int) -> ExecutionView:
         """One of the principal's."""
@@ -261,6 +274,11 @@ def own(unit: Unit, principal: Principal, execution_id: int) -> Execution:
         message = f"there is no execution {execution_id}"
         raise NotFound(message)
     return row
+
+
+def _held(unit: Unit, principal: Principal, execution_id: int) -> Execution:
+    """The principal's execution, which nobody else changes, runs or deletes until the unit ends."""
+    return unit.update_execution(own(unit, principal, execution_id).id)
 
 
 def _views(unit: Unit, ids: list[int]) -> list[ExecutionView]:

@@ -9,6 +9,7 @@ from wegent.core.errors import Conflict, InvalidPayload, NotFound
 from wegent.core.model import Principal
 from wegent.protocol.knowledge import NewDocument
 from wegent.server.attachments import own_attachment
+from wegent.server.conditions import Condition, anything
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import KnowledgeBase, KnowledgeDocument
 
@@ -55,20 +56,24 @@ class KnowledgeBases:
 
         return await self._store.write(work)
 
-    async def rename(self, principal: Principal, base_id: int, name: str) -> KnowledgeBase:
-        """The base under its new name."""
+    async def rename(
+        self, principal: Principal, base_id: int, name: str, condition: Condition[KnowledgeBase] = anything
+    ) -> KnowledgeBase:
+        """The base under its new name. Raises what `condition` does, too."""
 
         def work(unit: Unit) -> KnowledgeBase:
-            return unit.change_knowledge_base(own_base(unit, principal, base_id).id, name=name)
+            own_base(unit, principal, base_id)
+            condition(unit.change_knowledge_base(base_id))
+            return unit.change_knowledge_base(base_id, name=name)
 
         return await self._store.write(work)
 
-    async def delete(self, principal: Principal, base_id: int) -> None:
-        """Away with it and its documents; messages keep what was found in them."""
+    async def delete(self, principal: Principal, base_id: int, condition: Condition[KnowledgeBase] = anything) -> None:
+        """Away with it and its documents; messages keep what was found in them. Raises as `rename`."""
 
         def work(unit: Unit) -> None:
             own_base(unit, principal, base_id)
-            unit.change_knowledge_base(base_id)
+            condition(unit.change_knowledge_base(base_id))
             unit.delete_knowledge_base(base_id)
 
         await self._store.write(work)

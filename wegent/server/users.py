@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +12,11 @@ from wegent.core.errors import AccessDenied, Conflict, InvalidPayload, NotAuthen
 from wegent.core.model import Principal
 from wegent.protocol.auth import ConnectRefusal, Scope
 from wegent.server.auth import TokenAuth
+from wegent.server.conditions import Condition
 from wegent.server.ports.store import Store, Unit
 from wegent.server.records import User
 
 ADMIN = "admin"
-Condition = Callable[[User], None]
-"""Raises where a user is not as the writer believes."""
 _LINE = "users:"
 """A line to stand in that no executor has, for no executor's name has a colon."""
 _BATCH = 500
@@ -91,7 +89,7 @@ class Users:
         hashed = await self._hashed(user_name, password)
         return await self._store.write(lambda unit: unit.add_user(user_name, password_hash=hashed))
 
-    async def change(self, who: Principal, user_id: int, changes: Changes, condition: Condition) -> Changed:
+    async def change(self, who: Principal, user_id: int, changes: Changes, condition: Condition[User]) -> Changed:
         """Change anybody; for admins. With a new password all tokens of scope `user` end, but for the caller's own.
 
         Raises:
@@ -113,7 +111,7 @@ class Users:
         return self._told(await self._store.write(work))
 
     async def change_me(
-        self, who: Principal, changes: Changes, old_password: str | None, condition: Condition
+        self, who: Principal, changes: Changes, old_password: str | None, condition: Condition[User]
     ) -> Changed:
         """Change oneself: avatar and password, the latter by the old one. All other tokens of scope `user` end with it.
 
@@ -128,6 +126,7 @@ class Users:
             hashed = await self._auth.passwords.hash(changes.password)
 
         def work(unit: Unit) -> Changed:
+            unit.take_turns(_LINE, 1)
             user = known_user(unit, who)
             condition(user)
             return self._changed(unit, who, user, changes, hashed)

@@ -12,8 +12,9 @@ from wegent.protocol.chat import ChatSendAck
 from wegent.protocol.groups import ChangeTask, EditMessage, MarkRead, MarkReadReply
 from wegent.protocol.tasks import Success
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
-from wegent.server.api.describing import describes
-from wegent.server.api.tasks import TaskItem, task_item
+from wegent.server.api.conditions import condition_on, etag
+from wegent.server.api.describing import IF_MATCH, describes
+from wegent.server.api.tasks import TaskItem, task_item, task_version
 from wegent.server.changing import Changing
 from wegent.server.editing import Editing
 
@@ -24,16 +25,17 @@ def changing_blueprint(auth: Auth, changing: Changing, editing: Editing) -> Blue
     protect(blueprint, auth)
 
     @blueprint.put("")
-    @describes("Rename a task", takes=ChangeTask, answers=TaskItem)
+    @describes("Rename a task", takes=ChangeTask, answers=TaskItem, query=(IF_MATCH,))
     async def rename(task_id: str) -> TrioResponse:
         asked = path_id(task_id, "task")
         title = (await read_body(ChangeTask)).title
-        return reply(task_item(await changing.rename(principal(), asked, title)))
+        task = await changing.rename(principal(), asked, title, condition_on(task_version))
+        return reply(task_item(task), ETag=etag(task_version(task)))
 
     @blueprint.delete("")
-    @describes("Delete a task; its runs end as CANCELLED")
+    @describes("Delete a task; its runs end as CANCELLED", query=(IF_MATCH,))
     async def delete(task_id: str) -> TrioResponse:
-        await changing.delete(principal(), path_id(task_id, "task"))
+        await changing.delete(principal(), path_id(task_id, "task"), condition_on(task_version))
         return reply(Success())
 
     @blueprint.put("/read")

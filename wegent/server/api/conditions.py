@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from quart import request
 
 from wegent.codec import canonical
 from wegent.core.errors import Outdated
+from wegent.server.conditions import Condition
 
+R = TypeVar("R")
 Check = Callable[[str | None], None]
 """Takes the version that is there, None where nothing is; raises `Outdated` where the request asks for another."""
 
@@ -39,3 +41,9 @@ def condition() -> Check:
             raise Outdated(message)
 
     return check
+
+
+def condition_on(version: Callable[[R], str]) -> Condition[R]:
+    """The same of a row that is there, by what makes its version."""
+    check = condition()
+    return lambda row: check(version(row))

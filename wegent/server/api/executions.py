@@ -12,11 +12,20 @@ from wegent.protocol.executions import ExecutionItem, ExecutionRequest
 from wegent.protocol.tasks import Success
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
-from wegent.server.api.describing import Items, describes, paged
+from wegent.server.api.conditions import condition_on, etag, version_of
+from wegent.server.api.describing import IF_MATCH, Items, describes, paged
+from wegent.server.execution_view import ExecutionView
 from wegent.server.executions import Executions
+from wegent.server.records import Execution
 
 PAGE = 50
 MAX_PAGE = 100
+
+
+def execution_version(row: Execution) -> str:
+    """Of what was asked for; its runs, and the times that they move, change nothing of that."""
+    asked = (row.team_id, row.prompt, row.run_at, row.cron, row.timezone)
+    return version_of(row.id, row.created_at, *asked)  # SQLite gives the id of a deleted row anew
 
 
 def executions_blueprint(executions: Executions, auth: Auth) -> Blueprint:
@@ -40,23 +49,29 @@ def executions_blueprint(executions: Executions, auth: Auth) -> Blueprint:
     @describes("Have work done at once, later, or by schedule", takes=ExecutionRequest, answers={201: ExecutionItem})
     async def make() -> TrioResponse:
         view = await executions.make(principal(), await read_body(ExecutionRequest))
-        return reply(view.as_item(), 201, Location=f"{PREFIX}/executions/{view.execution.id}")
+        return _answer(view, 201, Location=f"{PREFIX}/executions/{view.execution.id}")
 
     @blueprint.get("/<execution_id>")
     @describes("An execution", answers=ExecutionItem)
     async def one(execution_id: str) -> TrioResponse:
-        return reply((await executions.get(principal(), path_id(execution_id, "execution"))).as_item())
+        return _answer(await executions.get(principal(), path_id(execution_id, "execution")))
 
     @blueprint.put("/<execution_id>")
-    @describes("Change an execution", takes=ExecutionRequest, answers=ExecutionItem)
+    @describes("Change an execution", takes=ExecutionRequest, answers=ExecutionItem, query=(IF_MATCH,))
     async def change(execution_id: str) -> TrioResponse:
         asked = path_id(execution_id, "execution")
-        return reply((await executions.change(principal(), asked, await read_body(ExecutionRequest))).as_item())
+        body = await read_body(ExecutionRequest)
+        return _answer(await executions.change(principal(), asked, body, condition_on(execution_version)))
 
     @blueprint.delete("/<execution_id>")
-    @describes("Delete an execution")
+    @describes("Delete an execution", query=(IF_MATCH,))
     async def delete(execution_id: str) -> TrioResponse:
-        await executions.delete(principal(), path_id(execution_id, "execution"))
+        asked = path_id(execution_id, "execution")
+        await executions.delete(principal(), asked, condition_on(execution_version))
         return reply(Success())
 
     return blueprint
+
+
+def _answer(view: ExecutionView, status: int = 200, **headers: str) -> TrioResponse:
+    return reply(view.as_item(), status, ETag=etag(execution_version(view.execution)), **headers)

@@ -12,7 +12,8 @@ from wegent.protocol.knowledge import DocumentItem, KnowledgeBaseItem, NewDocume
 from wegent.protocol.tasks import Success
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
-from wegent.server.api.describing import Items, describes, paged
+from wegent.server.api.conditions import condition_on, etag, version_of
+from wegent.server.api.describing import IF_MATCH, Items, describes, paged
 from wegent.server.knowledge import KnowledgeBases
 from wegent.server.records import KnowledgeBase, KnowledgeDocument
 
@@ -30,6 +31,11 @@ def base_item(row: KnowledgeBase) -> KnowledgeBaseItem:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def base_version(row: KnowledgeBase) -> str:
+    """Of a base but for its documents, which are changed by calls of their own."""
+    return version_of(row.id, row.created_at, row.name)  # SQLite gives the id of a deleted row anew
 
 
 def document_item(row: KnowledgeDocument, *, whole: bool = False) -> DocumentItem:
@@ -60,23 +66,23 @@ def knowledge_blueprint(bases: KnowledgeBases, auth: Auth) -> Blueprint:
     @describes("Make a knowledge base", takes=NewKnowledgeBase, answers={201: KnowledgeBaseItem})
     async def make() -> TrioResponse:
         row = await bases.make(principal(), (await read_body(NewKnowledgeBase)).name)
-        return reply(base_item(row), 201, Location=f"{PREFIX}/knowledge-bases/{row.id}")
+        return _answer(row, 201, Location=f"{PREFIX}/knowledge-bases/{row.id}")
 
     @blueprint.get("/<base_id>")
     @describes("A knowledge base", answers=KnowledgeBaseItem)
     async def one(base_id: str) -> TrioResponse:
-        return reply(base_item(await bases.get(principal(), _base(base_id))))
+        return _answer(await bases.get(principal(), _base(base_id)))
 
     @blueprint.put("/<base_id>")
-    @describes("Rename a knowledge base", takes=NewKnowledgeBase, answers=KnowledgeBaseItem)
+    @describes("Rename a knowledge base", takes=NewKnowledgeBase, answers=KnowledgeBaseItem, query=(IF_MATCH,))
     async def rename(base_id: str) -> TrioResponse:
         asked = await read_body(NewKnowledgeBase)
-        return reply(base_item(await bases.rename(principal(), _base(base_id), asked.name)))
+        return _answer(await bases.rename(principal(), _base(base_id), asked.name, condition_on(base_version)))
 
     @blueprint.delete("/<base_id>")
-    @describes("Delete a knowledge base and its documents")
+    @describes("Delete a knowledge base and its documents", query=(IF_MATCH,))
     async def delete(base_id: str) -> TrioResponse:
-        await bases.delete(principal(), _base(base_id))
+        await bases.delete(principal(), _base(base_id), condition_on(base_version))
         return reply(Success())
 
     @blueprint.get("/<base_id>/documents")
@@ -106,6 +112,10 @@ def knowledge_blueprint(bases: KnowledgeBases, auth: Auth) -> Blueprint:
         return reply(Success())
 
     return blueprint
+
+
+def _answer(row: KnowledgeBase, status: int = 200, **headers: str) -> TrioResponse:
+    return reply(base_item(row), status, ETag=etag(base_version(row)), **headers)
 
 
 def _base(text: str) -> int:

@@ -23,6 +23,7 @@ from wegent.protocol.tasks import Row
 from wegent.server.access import readable_task, task_with_rows
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, body_as, path_id, principal, protect, read_body, read_object, reply
+from wegent.server.api.conditions import etag, version_of
 from wegent.server.api.describing import Items, describes, paged, text, whole, word
 from wegent.server.api.rows import RowsAsked, RowsPage, read_rows
 from wegent.server.payloads import app_shown
@@ -117,6 +118,11 @@ def task_item(task: Task, unread: int | None = None) -> TaskItem:
     )
 
 
+def task_version(task: Task) -> str:
+    """Of what may be changed of a task; its runs change nothing of that."""
+    return version_of(task.id, task.title)
+
+
 def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Cancelling) -> Blueprint:
     """`/tasks` and all below it."""
     blueprint = Blueprint("tasks", __name__, url_prefix=f"{PREFIX}/tasks")
@@ -144,7 +150,8 @@ def tasks_blueprint(store: Store, auth: Auth, sending: Sending, cancelling: Canc
     @describes("A task and a page of its messages", answers=TaskWithRows, query=ROWS)
     async def one_task(task_id: str) -> TrioResponse:
         task, page, unread = await _read(store, principal(), path_id(task_id, "task"))
-        return reply({**to_wire(task_item(task, unread)), "subtasks": page.rows, "has_more": page.has_more})
+        item = {**to_wire(task_item(task, unread)), "subtasks": page.rows, "has_more": page.has_more}
+        return reply(item, ETag=etag(task_version(task)))
 
     @blueprint.post("/<task_id>/messages")
     @describes("Send a message to a task", takes=NewMessage, answers={200: ChatSendAck, 201: ChatSendAck})

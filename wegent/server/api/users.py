@@ -13,11 +13,11 @@ from wegent.core.ports.auth import Auth
 from wegent.protocol.fields import NAME, TEXT, Text
 from wegent.server.api import query
 from wegent.server.api.calls import PREFIX, path_id, principal, protect, read_body, reply
-from wegent.server.api.conditions import condition, etag, version_of
+from wegent.server.api.conditions import condition_on, etag, version_of
 from wegent.server.api.describing import IF_MATCH, Items, describes, paged
 from wegent.server.api.revoking import Revoked
 from wegent.server.records import User
-from wegent.server.users import Changed, Changes, Condition, Users
+from wegent.server.users import Changed, Changes, Users
 
 PAGE = 100
 MAX_PAGE = 500
@@ -89,6 +89,11 @@ def user_account(user: User) -> UserAccount:
     )
 
 
+def user_version(user: User) -> str:
+    """Of what may be changed of a user, but for the password."""
+    return version_of(user.id, user.role, user.active, user.avatar)
+
+
 def users_blueprint(users: Users, auth: Auth, revoked: Revoked) -> Blueprint:
     """`/users` and all below it."""
     blueprint = Blueprint("users", __name__, url_prefix=f"{PREFIX}/users")
@@ -105,15 +110,15 @@ def users_blueprint(users: Users, auth: Auth, revoked: Revoked) -> Blueprint:
     @describes("Who one is", answers=UserItem)
     async def me() -> TrioResponse:
         user = await users.me(principal())
-        return reply(user_item(user), ETag=etag(_version(user)))
+        return reply(user_item(user), ETag=etag(user_version(user)))
 
     @blueprint.put("/me")
     @describes("Change one's avatar or password", takes=ChangeMe, answers=UserItem, query=(IF_MATCH,))
     async def change_me() -> TrioResponse:
         asked = await read_body(ChangeMe)
         changes = Changes(avatar=asked.avatar, password=asked.password)
-        user = told(await users.change_me(principal(), changes, asked.old_password, _condition()))
-        return reply(user_item(user), ETag=etag(_version(user)))
+        user = told(await users.change_me(principal(), changes, asked.old_password, condition_on(user_version)))
+        return reply(user_item(user), ETag=etag(user_version(user)))
 
     @blueprint.get("")
     @describes("Everybody, by id; for admins", answers=Items(UserAccount), query=paged(MAX_PAGE))
@@ -130,13 +135,13 @@ def users_blueprint(users: Users, auth: Auth, revoked: Revoked) -> Blueprint:
     async def make() -> TrioResponse:
         asked = await read_body(NewUser)
         user = await users.make(principal(), asked.user_name, asked.password, asked.role)
-        return reply(user_account(user), 201, Location=f"{PREFIX}/users/{user.id}", ETag=etag(_version(user)))
+        return reply(user_account(user), 201, Location=f"{PREFIX}/users/{user.id}", ETag=etag(user_version(user)))
 
     @blueprint.get("/<user_id>")
     @describes("A user; for admins", answers=UserAccount)
     async def one(user_id: str) -> TrioResponse:
         user = await users.get(principal(), path_id(user_id, "user"))
-        return reply(user_account(user), ETag=etag(_version(user)))
+        return reply(user_account(user), ETag=etag(user_version(user)))
 
     @blueprint.put("/<user_id>")
     @describes("Change a user; for admins", takes=ChangeUser, answers=UserAccount, query=(IF_MATCH,))
@@ -144,16 +149,7 @@ def users_blueprint(users: Users, auth: Auth, revoked: Revoked) -> Blueprint:
         asked = path_id(user_id, "user")
         body = await read_body(ChangeUser)
         changes = Changes(role=body.role, active=body.active, avatar=body.avatar, password=body.password)
-        user = told(await users.change(principal(), asked, changes, _condition()))
-        return reply(user_account(user), ETag=etag(_version(user)))
+        user = told(await users.change(principal(), asked, changes, condition_on(user_version)))
+        return reply(user_account(user), ETag=etag(user_version(user)))
 
     return blueprint
-
-
-def _version(user: User) -> str:
-    return version_of(user.id, user.role, user.active, user.avatar)
-
-
-def _condition() -> Condition:
-    check = condition()
-    return lambda user: check(_version(user))

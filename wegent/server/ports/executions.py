@@ -47,7 +47,8 @@ class ExecutionRows(ABC):
         """
 
     @abstractmethod
-    def update_execution(self, execution_id: int, **changes: Any) -> Execution: ...
+    def update_execution(self, execution_id: int, **changes: Any) -> Execution:
+        """Without `changes` it only holds the row: until the unit ends, whoever else would change it waits."""
 
     @abstractmethod
     def delete_execution(self, execution_id: int) -> None: ...
