@@ -172,9 +172,9 @@ def test_whatever_is_repeated_the_text_is_what_was_said(data):
 
     async def main():
         async with away() as (app, _viewer, run):
-            while (length := run.replica.length()) < len(whole):
-                start = data.draw(st.integers(0, length))
-                stop = data.draw(st.integers(start, len(whole)))
+            for last in (*[False] * data.draw(st.integers(0, 8)), True):
+                start = data.draw(st.integers(0, run.replica.length()))
+                stop = len(whole) if last else data.draw(st.integers(start, len(whole)))
                 cut = data.draw(st.integers(start, stop))
                 await app.remote.say(run, [text(whole[start:cut], start), text(whole[cut:stop], cut)])
                 assert whole.startswith(run.replica.text())
