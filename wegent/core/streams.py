@@ -155,7 +155,8 @@ class Streams:
         placed, entries = _placed(replica, texts, values)
         await self._log.append(replica.stream, entries)
         if any(replica.length(channel) != offset for channel, (offset, _) in placed.items()):
-            self.hear(replica.stream, entries)  # some was heard meanwhile, and told
+            if self._replicas.get(replica.stream) is replica:
+                self.hear(replica.stream, entries)  # some was heard meanwhile, and told
             return
         replica.apply(entries)
         self._tell(replica, placed, values)

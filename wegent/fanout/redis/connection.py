@@ -15,8 +15,7 @@ READ = 65_536
 WRITE = 262_144
 BEAT = 0.004
 """Seconds between two writes: what is given meanwhile leaves in one, and costs us, the server and those it tells one
-system call instead of many. What comes after a longer silence leaves at once,
-and so does what somebody waits for.
+system call instead of many. What comes after a longer silence leaves at once, and so does what somebody waits for.
 """
 GRACE = 0.05
 """Seconds that a late reply has once more: it may be this process that was late in reading it."""
