@@ -60,6 +60,28 @@ async def test_a_file_goes_with_a_message_and_is_there_after_a_reload(
     assert read.text == "the sky is green"
 
 
+async def test_what_a_task_has_to_look_at_is_a_click_away_also_after_a_reload(page: Browser, server: Server) -> None:
+    await page.type("#message", "hello" + ENTER)
+    await page.wait_for(DONE, 30)
+    task_id = str(await page.evaluate("location.hash")).rsplit("/", 1)[-1]
+    headers = {"Authorization": f"Bearer {server.login()}"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers, base_url=f"{server.url}/api/v1") as client:
+        for name, address, shown in (
+            ("site", "http://127.0.0.1:3000/a", ["Open site", "http://127.0.0.1:3000/a"]),
+            ("other", "https://example.org/b", ["Open other", "https://example.org/b"]),
+            ("trap", "javascript:alert(1)", None),
+        ):
+            app = {"name": name, "address": "x", "previewUrl": address}
+            (await client.post(f"/tasks/{task_id}/app", json=app)).raise_for_status()
+            if shown is None:
+                await page.wait_for("document.querySelector('#preview').hidden")
+                continue
+            await page.wait_for(f"document.querySelector('#preview').href === '{shown[1]}'")
+            await page.reload()
+            await page.wait_for("!document.querySelector('#preview').hidden")
+            assert await page.text("#preview") == shown[0]
+
+
 async def test_a_wrong_answer_is_checked_and_the_better_one_takes_its_place(page: Browser) -> None:
     await page.type("#message", "/echo Six times seven: 6 * 7 = 41." + ENTER)
     await page.wait_for(DONE, 30)

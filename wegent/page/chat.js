@@ -173,6 +173,7 @@ export class Chat {
     const device = this.#deviceName();
     const subtitle = [this.#teamName(), device && `on ${device}`].filter(Boolean).join(" · ");
     this.heading.update(session.id === null ? "New chat" : (this.hooks.titleOf(session.id) ?? `Chat ${session.id}`), subtitle);
+    this.heading.preview(task.app);
     byId("close-session").hidden = device === null;
     this.place.show(session.id === null);
     this.composer.update({ ready: this.#team() !== null && session.state !== "error" && this.attaching.ready, running: this.#active() !== null, isNew: session.id === null && isEmpty });

@@ -1,6 +1,7 @@
 // The page around the messages: login, heading, connection, composer, and what is said to those who don't see it.
 
 import { el, setText } from "./dom.js";
+import { safeHref } from "./inline.js";
 
 export function byId(id) {
   return document.getElementById(id);
@@ -165,6 +166,16 @@ export class HeadingView {
     setText(byId("title"), title);
     setText(byId("subtitle"), subtitle);
     document.title = title === "New chat" ? "Wegent" : `${title} · Wegent`;
+  }
+
+  /** A link to what is to be looked at in the chat, if there is something. */
+  preview(app) {
+    const href = safeHref(app?.previewUrl);
+    byId("preview").hidden = href === null;
+    if (href !== null) {
+      byId("preview").href = href;
+      setText(byId("preview"), `Open ${app.name ?? "the preview"}`);
+    }
   }
 }
 
