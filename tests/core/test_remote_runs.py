@@ -509,7 +509,7 @@ async def test_a_skill_is_asked_once_and_its_answer_waits_for_the_asker(autojump
         return {"page": 1}
 
     async with away() as (app, viewer, run):
-        app.remote._ask = lambda job: ask
+        app.remote.skills._ask = lambda job: ask
         run.answerer = lambda: told.append(sorted(run.answers))
         for _ in range(3):
             await app.remote.say(run, [SaidSkill("q1", "browser", "open", {"url": "x"})])
@@ -533,7 +533,7 @@ async def test_a_run_can_not_ask_without_end(autojump_clock):
         await trio.sleep_forever()
 
     async with away() as (app, _viewer, run):
-        app.remote._ask = lambda job: ask
+        app.remote.skills._ask = lambda job: ask
         with pytest.raises(InvalidPayload):
             await app.remote.say(run, [text("x"), *(SaidSkill(f"q{n}", "s", "a", {}) for n in range(17))])
         assert run.replica.length() == 0
@@ -544,7 +544,7 @@ async def test_a_run_can_not_ask_without_end(autojump_clock):
 
 async def test_nobody_to_ask_is_an_answer(autojump_clock):
     async with away() as (app, _viewer, run):
-        app.remote._ask = None
+        app.remote.skills._ask = None
         await app.remote.say(run, [SaidSkill("q1", "browser", "open", {})])
         await trio.sleep(0.1)
         assert not run.answers["q1"].success

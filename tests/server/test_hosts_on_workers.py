@@ -99,6 +99,36 @@ async def test_what_was_cancelled_at_one_worker_is_cancelled_for_a_report_at_ano
         assert (await alice.wait_for("chat:cancelled"))["subtask_id"] == job.subtask_id
 
 
+@pytest.mark.parametrize(
+    ("known", "lost"),
+    [(True, False), (True, True), (False, False)],
+    ids=["the other worker has a copy", "it does not hear", "it has none yet"],
+)
+async def test_an_answer_reaches_a_host_at_whichever_worker_it_reports_to(
+    autojump_clock: Any, known: bool, lost: bool
+) -> None:
+    asked = {"type": "skill", "id": "s", "skill_name": "place", "action": "where", "data": {}}
+    async with working() as (apps, host):
+        alice, _, job = await begun(apps, host)
+        if known:
+            await host.say(0, job, status="RUNNING")
+        assert (await host.say(1, job, status="RUNNING", events=[asked])).skills == ()
+        request = await alice.wait_for("skill:request")
+        answer = {"request_id": request["request_id"], "success": True, "result": {"city": "Köln"}}
+        apps[0].fanout.rates = Rates(lost=float(lost))
+        assert await alice.emit("skill:response", answer) == {"success": True}
+        await trio.sleep(0.5)
+        apps[0].fanout.rates = Rates()
+        await host.say(0, job, status="RUNNING", events=[])
+        await trio.sleep(10)
+        repeat = await host.say(0, job, status="RUNNING", events=[asked] if known else [])
+        ((told, result),) = [(each.id, each.result) for each in repeat.skills]
+        assert (told, result) == ("s", {"city": "Köln"})
+        assert (await host.say(0, job, status="RUNNING", skills_received=["s"])).skills == ()
+        await trio.sleep(40)
+        assert len(alice.events("skill:request")) == 1
+
+
 async def test_a_lease_that_is_not_the_runs_is_refused_by_every_worker(autojump_clock: Any) -> None:
     async with working() as (apps, host):
         _, _, job = await begun(apps, host)

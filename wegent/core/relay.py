@@ -138,7 +138,7 @@ class Relay(RoomRelay):
         self._commands[command] = handler
 
     def on_missed(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look at the store where commands may have been missed: what they tell stands there before they are told."""
+        """Look where commands may have been missed at what they tell of, which was kept before they were told."""
         self._missed.append(look)
 
     def tell_all(self, command: str, data: Any) -> None:

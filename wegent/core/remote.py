@@ -22,7 +22,7 @@ from wegent.core.failure import failed
 from wegent.core.model import Ending, EndingStatus, Job
 from wegent.core.ports.runbook import Finished, Held, RemoteRow, RunBook
 from wegent.core.remote_run import RemoteRun
-from wegent.core.remote_skills import answer_skill
+from wegent.core.remote_skills import RemoteSkills
 from wegent.core.runs import RunLimits, RunListener
 from wegent.core.said import Draft, Said, SaidSkill
 from wegent.core.saving import Saver
@@ -62,8 +62,8 @@ class RemoteRuns:
         self._registry = registry
         self._saver = saver
         self._clock = clock
-        self._ask = ask
         self._runs: dict[int, RemoteRun] = {}
+        self.skills = RemoteSkills(self._runs, ask)
         self._finding = trio.Lock()
         self._looking = 0
         """The row that is being read from the store, until something happens to it."""
@@ -175,6 +175,7 @@ class RemoteRuns:
             return
         run = RemoteRun(row.job, row.owner, replica, row.snapshot)
         self._keep(run)
+        self.skills.recalled(run)
         if row.cancelling:
             self._cancel(run)
 
@@ -430,4 +431,4 @@ class RemoteRuns:
 
     def _spawn_skill(self, run: RemoteRun, skill: SaidSkill) -> None:
         run.ask(skill.id)
-        self._spawn(answer_skill, run, skill, self._ask)
+        self._spawn(self.skills.answer, run, skill)

@@ -100,6 +100,10 @@ class RemoteRun:
     def answer(self, answer: Answer) -> None:
         """There is an answer for who asked."""
         self.waiting -= 1
+        self.keep(answer)
+
+    def keep(self, answer: Answer) -> None:
+        """Have an answer for who asked, until they have taken it."""
         self.answers[answer.id] = answer
         while len(self.answers) > ANSWERS:
             del self.answers[next(iter(self.answers))]

@@ -1,7 +1,7 @@
 """What one worker asks of all others, for nobody knows at which of them a run, a connection or a question is.
 
-Each of these stands in the store before it is told, but for the answer to a question and the end of a device's session,
-which may be lost.
+Each of these stands in the store before it is told, but for what a viewer answers to a question and the end of a
+device's session, which may be lost; answers that hosts and devices wait for are told again by the worker that asked.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict
+
 from wegent.codec import convert
-from wegent.core.model import Principal
+from wegent.core.model import Principal, StreamId
 from wegent.core.relay import Relay
+from wegent.core.remote_run import Answer
+from wegent.core.remote_skills import RemoteSkills
 from wegent.core.sessions import Sessions
 from wegent.protocol.shape import to_wire
 from wegent.protocol.skills import SkillResponse
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from wegent.server.skills import Skills
 
 STOP, EVICT, ANSWER = "stop", "evict", "answer"
+ANSWERED, ANSWERS = "answered", "answers"
 RELEASED, DEVICE, CLOSE = "released", "device", "close-session"
 TASK = "task:"
 
@@ -67,6 +72,14 @@ class Elsewhere:
         self._relay.on(DEVICE, lambda data: devices.look(int(data[0]), str(data[1])))
         self._relay.on(CLOSE, lambda data: devices.close_session(int(data[0]), str(data[1]), int(data[2]), data[3]))
         self._relay.on_missed(devices.look_at_all)
+
+    def serve_skills(self, skills: RemoteSkills) -> None:
+        """The same for answers that runs on hosts and devices wait for; the worker that asked has them still."""
+        skills.tell = lambda stream, answer: self._relay.tell_all(ANSWERED, [*stream, asdict(answer)])
+        skills.want = lambda stream: self._relay.tell_all(ANSWERS, [*stream])
+        self._relay.on(ANSWERED, lambda data: skills.take(StreamId(*data[:-1]), Answer(**data[-1])))
+        self._relay.on(ANSWERS, lambda data: skills.tell_again(StreamId(*data)))
+        self._relay.on_missed(skills.missed)
 
     def serve(
         self,

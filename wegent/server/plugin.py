@@ -297,6 +297,7 @@ def _provisions(name: str, config: ChatConfig, deps: Deps, work: _Work) -> list[
         sessions = deps.one(Sessions)
         work.elsewhere.serve(stop=here, evictions=evictions, skills=work.skills, store=store, sessions=sessions)
         work.elsewhere.serve_devices(work.queue, work.devices)
+        work.elsewhere.serve_skills(work.remote.skills)
     sending = Sending(
         store,
         clock,

@@ -164,6 +164,7 @@ class Application:
         self.devices = self.make_devices()
         if self.elsewhere is not None:
             self.elsewhere.serve_devices(self.queue, self.devices)
+            self.elsewhere.serve_skills(self.remote.skills)
         closing = Closing(self.store, self.clock, self.teller, self.stop, self.remote, self.devices, self.elsewhere)
         add_close_session(self.namespace, closing)
         self.device_namespace = device_namespace(self.auth, self.rooms, self.devices)
