@@ -91,8 +91,12 @@ class RemoteRun:
             raise LeaseLost(message)
 
     def ask(self, skill_id: str) -> None:
-        """A skill request waits for its answer from now on; its id is remembered."""
+        """A skill request waits for its answer from now on."""
         self.waiting += 1
+        self.remember(skill_id)
+
+    def remember(self, skill_id: str) -> None:
+        """A skill request of this id is a repeat from now on."""
         self.asked[skill_id] = None
         while len(self.asked) > ASKED:
             self.asked.popitem(last=False)

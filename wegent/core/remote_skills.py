@@ -55,7 +55,7 @@ class RemoteSkills:
         """Another worker has got an answer; a repeat of its question is known here from now on."""
         run = self._runs.get(stream.subtask_id)
         if run is not None and run.job.stream == stream and answer.id not in run.asked:
-            run.asked[answer.id] = None
+            run.remember(answer.id)
             run.keep(answer)
 
     def tell_again(self, stream: StreamId) -> None:
