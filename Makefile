@@ -18,7 +18,7 @@ run: .venv/installed ## Install what is needed, make the data folder and the fir
 
 test: .venv/installed-test ## Install what tests need, system packages included, and run all tests
 	@tools/test-needs
-	.venv/bin/python -m pytest $(ARGS)
+	@tools/run-tests $(ARGS)
 
 check: .venv/installed-test ## Check format, lint and types
 	.venv/bin/ruff format --check .
